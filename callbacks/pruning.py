@@ -1,0 +1,225 @@
+"""The base of all pruning callbacks: exact density, zeros that stay zero, one mask on all ranks."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, StochasticWeightAveraging, WeightAveraging
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+from typing_extensions import override
+
+from sparsity.errors import NonFiniteError, SparsityError
+from sparsity.masks import add_masks, apply_masks, masked_layers, masks, set_mask, sizes
+
+
+class PruningCallback(Callback, ABC):
+    """Prunes a network during a fit and keeps every pruned weight at exactly zero.
+
+    Works in any LightningModule with automatic optimisation: masks are added to its `network` attribute if it has
+    one, else to the whole module. A subclass decides when to call `prune`; this class keeps the invariant.
+
+    Args:
+        density: Kept fraction of the maskable weights at the end, in (0, 1].
+
+    Raises:
+        SparsityError: If the density is not in (0, 1]; before training if it keeps no weight, if a run has two
+            pruners, or if weight averaging would break the masks.
+    """
+
+    mask_moves_in_training: ClassVar[bool] = False
+    """Whether the mask changes after the first optimizer step."""
+
+    def __init__(self, density: float) -> None:
+        if not 0 < density <= 1:  # also refuses NaN
+            raise SparsityError(f"density is the fraction of weights to keep, in (0, 1]; {density} is not")
+        self.density = density
+        self._zeros: _ZeroKeeper | None = None
+
+    @property
+    @abstractmethod
+    def is_final(self) -> bool:
+        """Whether the mask has its final density and what is trained from now on is the sparse network."""
+
+    def current_mask(self, network: nn.Module) -> dict[str, Tensor]:
+        """The weights in use now; in a score search fewer than the masks keep."""
+        return masks(network)
+
+    def describe(self, trainer: pl.Trainer) -> str:
+        """One line that says what the run is going to do."""
+        return f"{type(self).__name__} prunes to density {self.density:g}"
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        network = network_of(pl_module)
+        if not masked_layers(network):
+            add_masks(network)
+        total = sum(sizes(network).values())
+        if round(self.density * total) < 1:
+            raise SparsityError(
+                f"density {self.density:g} keeps none of {total:,} weights; ask for at least {1 / total:.2g}"
+            )
+        pruners = [type(c).__name__ for c in trainer.callbacks if isinstance(c, PruningCallback)]  # type: ignore[attr-defined]
+        if len(pruners) > 1:
+            raise SparsityError(f"a run has at most one pruner, not {' and '.join(pruners)}; remove all but one")
+        self._refuse_broken_averaging(trainer)
+
+    @override
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._zeros = _ZeroKeeper(network_of(pl_module))
+        self._zeros.attach(trainer.optimizers)
+
+    @override
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        # A norm over all gradients would count those of pruned weights.
+        if trainer.gradient_clip_val is not None and trainer.gradient_clip_algorithm != "value" and self._zeros:
+            self._zeros.mask_gradients()
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        require_finite_weights(network_of(pl_module))
+
+    @override
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        require_finite_weights(network_of(pl_module))
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"density": self.density}
+
+    @override
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self._zeros is not None:
+            self._zeros.detach()
+            self._zeros = None
+
+    def rebuild_optimizers(self, trainer: pl.Trainer) -> None:
+        """Build optimizers and schedules anew from the module, and keep pruned weights at zero under them too."""
+        trainer.strategy.setup_optimizers(trainer)
+        self.masks_changed(trainer)
+
+    def masks_changed(self, trainer: pl.Trainer) -> None:
+        """Make every rank's masks those of rank 0, and keep the newly pruned weights at zero from now on."""
+        network = network_of(trainer.lightning_module)
+        if trainer.world_size > 1:
+            set_mask(network, trainer.strategy.broadcast(masks(network)), trainer.optimizers)
+        self._zeros = self._zeros or _ZeroKeeper(network)
+        self._zeros.refresh()
+        self._zeros.attach(trainer.optimizers)
+
+    def _refuse_broken_averaging(self, trainer: pl.Trainer) -> None:
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        for position, other in enumerate(callbacks):
+            if not isinstance(other, WeightAveraging | StochasticWeightAveraging):
+                continue
+            averaging, pruner = type(other).__name__, type(self).__name__
+            if self.mask_moves_in_training:
+                raise SparsityError(
+                    f"{averaging} would average weights over different masks, since {pruner} moves its mask during "
+                    "training; remove it, or average while finetuning a final mask"
+                )
+            if isinstance(other, WeightAveraging) and other._use_buffers:
+                raise SparsityError(
+                    f"{averaging} with use_buffers: true would average the masks themselves; set use_buffers: false"
+                )
+            if position < callbacks.index(self):
+                raise SparsityError(f"list {pruner} before {averaging}, which copies the network before it has masks")
+
+
+class _ZeroKeeper:
+    """Multiplies weights by their masks right after every optimizer step."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+        self._weights = [layer.get_parameter("weight") for layer in masked_layers(network).values()]
+        self._handles: list[RemovableHandle] = []
+        self.refresh()
+
+    def refresh(self) -> None:
+        apply_masks(self._network)
+        # Multiplying by float masks is seven times faster than by bool ones.
+        self._masks = [m.to(w.dtype) for m, w in zip(masks(self._network).values(), self._weights, strict=True)]
+
+    def attach(self, optimizers: Iterable[Optimizer]) -> None:
+        self.detach()
+        self._handles = [o.register_step_post_hook(self._zero_weights) for o in optimizers]
+
+    def detach(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    @torch.no_grad()
+    def _zero_weights(self, *_: Any) -> None:
+        torch._foreach_mul_(self._weights, self._masks)
+
+    @torch.no_grad()
+    def mask_gradients(self) -> None:
+        pairs = [(w.grad, m) for w, m in zip(self._weights, self._masks, strict=True) if w.grad is not None]
+        if pairs:
+            torch._foreach_mul_([g for g, _ in pairs], [m for _, m in pairs])
+
+
+def network_of(module: pl.LightningModule) -> nn.Module:
+    """The part of a LightningModule that is pruned: its `network` if it has one, else all of it."""
+    network = getattr(module, "network", None)
+    return network if isinstance(network, nn.Module) else module
+
+
+def find_pruner(trainer: pl.Trainer) -> PruningCallback | None:
+    """The run's pruner, if it has one."""
+    return next((c for c in trainer.callbacks if isinstance(c, PruningCallback)), None)  # type: ignore[attr-defined]
+
+
+def sample_shape(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[int, ...]:
+    """Shape of one input sample: of the module's `example_input_array`, else of the first training batch.
+
+    Raises:
+        SparsityError: If neither is a tensor.
+    """
+    example = module.example_input_array
+    if example is None:
+        trainer.fit_loop.setup_data()
+        batch = next(iter(trainer.train_dataloader))  # type: ignore[call-overload]
+        example = batch[0] if isinstance(batch, list | tuple) else batch
+    if not isinstance(example, Tensor):
+        raise SparsityError(
+            f"cannot tell the input's shape from a {type(example).__name__}; "
+            f"set example_input_array in {type(module).__name__}"
+        )
+    return tuple(example.shape[1:])
+
+
+def require_finite_weights(network: nn.Module) -> None:
+    """Refuse to go on with, or to save, a network that diverged.
+
+    Raises:
+        NonFiniteError: Names the first masked layer with a NaN or infinite weight.
+    """
+    layers = masked_layers(network)
+    finite = torch.stack([layer.get_parameter("weight").isfinite().all() for layer in layers.values()]).tolist()
+    for name, is_finite in zip(layers, finite, strict=True):
+        if not is_finite:
+            raise NonFiniteError(
+                f"training diverged: layer {name!r} has weights that are NaN or infinite; lower the learning rate"
+            )
+
+
+def whole_number(value: float, name: str, at_least: int) -> None:
+    """Check an argument that counts something.
+
+    Raises:
+        SparsityError: If it is not a whole number of at least `at_least`.
+    """
+    if not (math.isfinite(value) and value == int(value) and value >= at_least):
+        raise SparsityError(f"{name} must be a whole number of at least {at_least}, not {value}")

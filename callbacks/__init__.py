@@ -1,0 +1,18 @@
+"""Everything that acts during a fit: pruners, and what watches them."""
+
+from sparsity.callbacks.before_training import Magnitude, PruneBeforeTraining, Random, SynFlow
+from sparsity.callbacks.checkpoint import SparseCheckpoint
+from sparsity.callbacks.density import DensityMonitor
+from sparsity.callbacks.pruning import PruningCallback
+from sparsity.callbacks.score_search import GemMiner
+
+__all__ = [
+    "DensityMonitor",
+    "GemMiner",
+    "Magnitude",
+    "PruneBeforeTraining",
+    "PruningCallback",
+    "Random",
+    "SparseCheckpoint",
+    "SynFlow",
+]

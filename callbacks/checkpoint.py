@@ -1,0 +1,101 @@
+"""Checkpoints of a sparse run: the last state, to resume from, and the best network of the final density."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+from typing_extensions import override
+
+from sparsity.callbacks.pruning import find_pruner, whole_number
+
+
+class SparseCheckpoint(Checkpoint):
+    """Saves `last.ckpt` and `best.ckpt` in the run's `checkpoints/`.
+
+    The last one is saved when training starts (so right after pruning before training) and after every epoch. The
+    best one is chosen among networks of the final density only: a network half-way through pruning may be more
+    accurate and is not what was asked for. A file is complete or not there: it is written aside and then renamed.
+
+    Args:
+        monitor: The logged metric that tells the best; without validation there is only the last.
+        mode: Whether higher or lower is better.
+        every_n_train_steps: Save the last also after every so many optimizer steps.
+
+    Raises:
+        SparsityError: If `every_n_train_steps` is not positive.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val/accuracy",
+        mode: Literal["max", "min"] = "max",
+        every_n_train_steps: int | None = None,
+    ) -> None:
+        if every_n_train_steps is not None:
+            whole_number(every_n_train_steps, "every_n_train_steps", at_least=1)
+        self.monitor = monitor
+        self.mode = mode
+        self.every_n_train_steps = every_n_train_steps
+        self.best_model_score: float | None = None
+        self.best_model_path = ""
+        self.last_model_path = ""
+        self._folder: Path | None = None
+        self._last_step = -1
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            root = trainer.log_dir or trainer.default_root_dir
+            self._folder = Path(trainer.strategy.broadcast(root)) / "checkpoints"
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._save_last(trainer)
+
+    @override
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if self.every_n_train_steps and step % self.every_n_train_steps == 0 and step != self._last_step:
+            self._save_last(trainer)
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        pruner = find_pruner(trainer)
+        if (pruner is None or pruner.is_final) and self._improves(trainer):
+            self.best_model_score = float(trainer.callback_metrics[self.monitor])
+            self.best_model_path = self._save(trainer, "best.ckpt")
+        self._save_last(trainer)
+
+    def _improves(self, trainer: pl.Trainer) -> bool:
+        if self.monitor not in trainer.callback_metrics:
+            return False
+        score, best = float(trainer.callback_metrics[self.monitor]), self.best_model_score
+        return best is None or (score > best if self.mode == "max" else score < best)
+
+    def _save_last(self, trainer: pl.Trainer) -> None:
+        self.last_model_path = self._save(trainer, "last.ckpt")
+        self._last_step = trainer.global_step
+
+    def _save(self, trainer: pl.Trainer, name: str) -> str:
+        if trainer.fast_dev_run:
+            return ""
+        assert self._folder is not None
+        path, partial = self._folder / name, self._folder / f".{name}.partial"
+        trainer.save_checkpoint(partial, weights_only=False)
+        if trainer.is_global_zero:
+            os.replace(partial, path)
+        trainer.strategy.barrier()
+        return str(path)
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_model_score": self.best_model_score, "best_model_path": self.best_model_path}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_model_score = state_dict["best_model_score"]
+        self.best_model_path = state_dict["best_model_path"]

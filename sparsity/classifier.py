@@ -1,0 +1,186 @@
+"""The LightningModule around any classification network."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.core.mixins.hparams_mixin import _given_hyperparameters
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torchmetrics import Metric
+from typing_extensions import override
+
+from sparsity.errors import SparsityError
+from sparsity.masks import add_masks
+
+Batch = tuple[Tensor, Tensor]
+"""Images `[batch, channels, height, width]` and class indices `[batch]`."""
+
+
+class SparseClassifier(pl.LightningModule):
+    """Trains any network to classify, with masks on its Linear and Conv2d layers.
+
+    Logs loss, top-1 (`accuracy`) and top-5 accuracy once per epoch under `train/`, `val/` and `test/`.
+
+    Args:
+        network: Maps images `[batch, channels, height, width]` to logits `[batch, classes]`.
+        optimizer: Makes the optimizer from parameters. Default: SGD with lr 0.1 and momentum 0.9.
+        lr_scheduler: Makes the learning rate's schedule, stepped every epoch. Default: constant.
+        label_smoothing: Share of the target spread over all classes, in [0, 1].
+        decay_all: Let weight decay act on biases and normalisation layers too, not on weights alone.
+        dense_layers: Names of layers that are not masked and do not count.
+        compile: Compile the network with `torch.compile`.
+
+    Raises:
+        SparsityError: If the network has nothing to mask, or an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: OptimizerCallable | None = None,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        label_smoothing: float = 0.0,
+        decay_all: bool = False,
+        dense_layers: Sequence[str] = (),
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        if not 0 <= label_smoothing <= 1:
+            raise SparsityError(f"label_smoothing is a fraction in [0, 1], not {label_smoothing}")
+        # From the command line these are what the YAML said, and `load_from_checkpoint` rebuilds the network from it;
+        # in a script they are objects that do not belong into a checkpoint.
+        from_command_line = _given_hyperparameters.get() is not None
+        self.save_hyperparameters(ignore=[] if from_command_line else ["network", "optimizer", "lr_scheduler"])
+        add_masks(network, dense_layers)
+        self.network = network
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.label_smoothing = label_smoothing
+        self.decay_all = decay_all
+        if compile:
+            self.network.compile()
+        if (shape := getattr(network, "input_shape", None)) is not None:
+            self.example_input_array = torch.zeros(1, *shape)
+        self.train_totals = ClassificationTotals()
+        self.val_totals = ClassificationTotals()
+        self.test_totals = ClassificationTotals()
+
+    @override
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images `[batch, channels, height, width]` to logits `[batch, classes]`."""
+        logits: Tensor = self.network(images)
+        return logits
+
+    @override
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        images, labels = batch
+        logits = self(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        self.train_totals.update(loss.detach(), logits.detach(), labels)
+        return loss
+
+    @override
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluate(batch, self.val_totals)
+
+    @override
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluate(batch, self.test_totals)
+
+    @override
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Class probabilities `[batch, classes]`."""
+        return self(batch[0]).softmax(dim=1)
+
+    def _evaluate(self, batch: Batch, totals: "ClassificationTotals") -> None:
+        images, labels = batch
+        logits = self(images)
+        totals.update(F.cross_entropy(logits, labels), logits, labels)
+
+    @override
+    def on_train_epoch_end(self) -> None:
+        self._log_means("train", self.train_totals, in_bar="loss")
+
+    @override
+    def on_validation_epoch_end(self) -> None:
+        self._log_means("val", self.val_totals, in_bar="accuracy")
+
+    @override
+    def on_test_epoch_end(self) -> None:
+        self._log_means("test", self.test_totals)
+
+    def _log_means(self, stage: str, totals: "ClassificationTotals", in_bar: str = "") -> None:
+        for name, value in totals.compute().items():
+            self.log(f"{stage}/{name}", value, prog_bar=name == in_bar)
+        totals.reset()
+
+    @override
+    def configure_optimizers(self) -> Any:
+        optimizer = self._make_optimizer()
+        if self.lr_scheduler is None:
+            return optimizer
+        scheduler = self.lr_scheduler(optimizer)
+        config: dict[str, Any] = {"scheduler": scheduler}
+        if isinstance(scheduler, ReduceLROnPlateau):
+            config["monitor"] = getattr(scheduler, "monitor", "val/loss")
+        return {"optimizer": optimizer, "lr_scheduler": config}
+
+    def _make_optimizer(self) -> Optimizer:
+        make = self.optimizer or _default_optimizer
+        optimizer = make(self.parameters())
+        if self.decay_all or not optimizer.defaults.get("weight_decay"):
+            return optimizer
+        weights = [p for p in self.parameters() if p.ndim > 1]
+        others = [p for p in self.parameters() if p.ndim <= 1]
+        return make([{"params": weights}, {"params": others, "weight_decay": 0.0}])
+
+
+class ClassificationTotals(Metric):
+    """Sums of loss and correct predictions, kept on the device and added up over processes once an epoch."""
+
+    full_state_update = False
+    loss: Tensor
+    top1: Tensor
+    top5: Tensor
+    samples: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("loss", torch.zeros(()), dist_reduce_fx="sum")
+        for name in ("top1", "top5", "samples"):
+            self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    @torch.no_grad()
+    def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            loss: Mean over the batch.
+            logits: `[batch, classes]`.
+            labels: `[batch]`, class indices.
+        """
+        batch = len(labels)
+        of_label = logits.gather(1, labels[:, None])
+        # Rank of the label among the logits; ties and NaN count against it.
+        ahead = (~(logits < of_label)).sum(1) - 1
+        self.loss += loss * batch
+        self.top1 += (ahead < 1).sum()
+        self.top5 += (ahead < 5).sum()
+        self.samples += batch
+
+    def compute(self) -> dict[str, Tensor]:
+        """Mean loss, and top-1 and top-5 accuracy in [0, 1]."""
+        return {
+            "loss": self.loss / self.samples,
+            "accuracy": self.top1 / self.samples,
+            "top5_accuracy": self.top5 / self.samples,
+        }
+
+
+def _default_optimizer(parameters: Any) -> Optimizer:
+    return SGD(parameters, lr=0.1, momentum=0.9)

@@ -1,0 +1,178 @@
+"""The command line: `python -m sparsity fit | validate | test | predict`."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, Checkpoint, LearningRateMonitor, ProgressBar, RichProgressBar
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from typing_extensions import override
+
+# Importing them makes their classes known to YAML and flags by their bare names.
+import sparsity.datamodules
+import sparsity.networks  # noqa: F401
+from sparsity.callbacks import DensityMonitor, PruningCallback, SparseCheckpoint
+from sparsity.checkpoints import newest_checkpoint, read_checkpoint, require_fitting
+from sparsity.classifier import SparseClassifier
+from sparsity.errors import SparsityError
+from sparsity.masks import kept, sizes
+
+
+class SparsityCLI(LightningCLI):
+    """Trains, prunes and tests a `SparseClassifier` from YAML files and flags.
+
+    Args:
+        args: Arguments instead of those of the process.
+    """
+
+    def __init__(self, args: Sequence[str] | None = None) -> None:
+        super().__init__(
+            SparseClassifier,
+            pl.LightningDataModule,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            seed_everything_default=42,
+            args=None if args is None else list(args),
+        )
+
+    @override
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_subclass_arguments(
+            PruningCallback,
+            "pruner",
+            required=False,
+            help="How the network is pruned, for example SynFlow; without it, it stays dense.",
+        )
+        parser.add_argument(
+            "--test_after_fit",
+            type=bool,
+            default=False,
+            help="After a fit, test the best and the last checkpoint and print one line of results.",
+        )
+
+    @override
+    def _parse_ckpt_path(self) -> None:
+        """Resolve `last` and `best`; unlike Lightning, never let a checkpoint's settings override the user's."""
+        config = self.config[self.config.subcommand]
+        if config.get("ckpt_path") in ("last", "best"):
+            path = newest_checkpoint(_log_folder(config.trainer), config.ckpt_path)
+            rank_zero_info(f"--ckpt_path {config.ckpt_path} is {path}")
+            config.ckpt_path = str(path)
+        elif not config.get("ckpt_path") and self.config.subcommand != "fit":
+            raise SparsityError(
+                f"{self.config.subcommand} needs a trained network: give --ckpt_path FILE, or best or last"
+            )
+
+    @override
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        pruner = self._get(self.config_init, "pruner")
+        config = {**self._get(self.config_init, "trainer"), **kwargs}
+        own = config["callbacks"] or []
+        own = own if isinstance(own, list) else [own]
+        config["callbacks"] = [*([pruner] if pruner else []), *own]
+        return self._instantiate_trainer(config, _default_callbacks(config, own))
+
+    @override
+    def after_instantiate_classes(self) -> None:
+        if path := self._get(self.config, "ckpt_path"):
+            checkpoint = read_checkpoint(Path(path))
+            require_fitting(checkpoint, self.model, Path(path))
+            if self.subcommand == "fit":
+                _require_same_pruner(checkpoint, self._get(self.config_init, "pruner"), path)
+
+    def after_fit(self) -> None:
+        """Test the best and the last network and say in one line what came out."""
+        if self._get(self.config, "test_after_fit") and not self.trainer.fast_dev_run:
+            accuracies = {name: self._test_accuracy(path) for name, path in _saved_checkpoints(self.trainer).items()}
+            self._summarise(accuracies)
+
+    def _test_accuracy(self, path: str) -> float:
+        loggers, self.trainer.loggers = self.trainer.loggers, []
+        metrics = self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=path, verbose=False)
+        self.trainer.loggers = loggers
+        return float(metrics[0]["test/accuracy"])
+
+    @rank_zero_only
+    def _summarise(self, accuracies: dict[str, float]) -> None:
+        pruner = self._get(self.config_init, "pruner")
+        weights, total = sum(kept(self.model.network).values()), sum(sizes(self.model.network).values())
+        folder = self.trainer.log_dir
+        summary = {
+            "method": type(pruner).__name__ if pruner else "dense",
+            "density_asked": pruner.density if pruner else 1.0,
+            "density": weights / total,
+            "kept": weights,
+            "weights": total,
+            "test_accuracy": accuracies,
+        }
+        for logger in self.trainer.loggers:
+            logger.log_metrics({f"test/{name}_accuracy": value for name, value in accuracies.items()})
+            logger.save()
+        if folder:
+            (Path(folder) / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+        tested = ", ".join(f"{value:.2%} ({name})" for name, value in accuracies.items())
+        print(
+            f"{summary['method']}: density {summary['density_asked']:g} asked, {summary['density']:.6g} reached "
+            f"({weights:,} of {total:,} weights); test accuracy {tested or 'not measured'}; log in {folder}"
+        )
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line; a user's mistake ends in one sentence on stderr and exit code 2."""
+    try:
+        SparsityCLI(args)
+    except (SparsityError, MisconfigurationException) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _default_callbacks(trainer: dict[str, Any], own: list[Callback]) -> list[Callback]:
+    """What every run has unless the user configured another of its kind or switched it off."""
+    defaults: list[Callback] = []
+    if trainer["barebones"]:
+        return defaults
+    if trainer["enable_progress_bar"] is not False and not _any(own, ProgressBar):
+        defaults.append(RichProgressBar(refresh_rate=20))
+    if trainer["enable_checkpointing"] is not False and not _any(own, Checkpoint):
+        defaults.append(SparseCheckpoint())
+    if trainer["logger"] is not False and not trainer["fast_dev_run"] and not _any(own, LearningRateMonitor):
+        defaults.append(LearningRateMonitor())
+    if not _any(own, DensityMonitor):
+        defaults.append(DensityMonitor())
+    return defaults
+
+
+def _any(callbacks: list[Callback], kind: type[Callback]) -> bool:
+    return any(isinstance(callback, kind) for callback in callbacks)
+
+
+def _log_folder(trainer: Any) -> Path:
+    """Where the runs' folders lie: below the logger's own folder if one is configured."""
+    arguments = getattr(trainer.logger, "init_args", None) or {}
+    root = arguments.get("save_dir") or trainer.default_root_dir or "."
+    return Path(root) / (arguments.get("name") or "lightning_logs")
+
+
+def _saved_checkpoints(trainer: pl.Trainer) -> dict[str, str]:
+    callback = trainer.checkpoint_callback
+    found = {name: getattr(callback, f"{name}_model_path", "") for name in ("best", "last")}
+    return {name: path for name, path in found.items() if path}
+
+
+def _require_same_pruner(checkpoint: dict[str, Any], pruner: PruningCallback | None, path: str) -> None:
+    """Refuse to resume under another pruner, which would prune a second time."""
+    states = checkpoint.get("callbacks", {})
+    saved = next((name for name, state in states.items() if isinstance(state, dict) and "density" in state), None)
+    configured = type(pruner).__name__ if pruner else None
+    if saved != configured:
+        raise SparsityError(f"{path} is of a run with pruner {saved}, and this one has {configured}; use the same")
+    if pruner and states[saved]["density"] != pruner.density:
+        raise SparsityError(
+            f"{path} is of a run with density {states[saved]['density']:g}, and this one asks for "
+            f"{pruner.density:g}; use the same, or start anew without --ckpt_path"
+        )
