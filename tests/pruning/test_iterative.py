@@ -1,0 +1,139 @@
+import copy
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils import prune
+
+from sparsity.masks import add_masks, kept, masked_layers, masks, set_mask, sizes
+from sparsity.networks import FC, ResNet, ResNet20
+from sparsity.pruning.iterative import prune_iteratively
+from sparsity.pruning.saliency import Saliency, magnitude_saliency, random_saliency, synflow_saliency
+
+NETWORKS = {
+    "fc": (lambda: FC((6,), num_classes=3, depth=3, width=8), (6,)),
+    "resnet": (lambda: ResNet(depth=8, width=2, input_shape=(1, 8, 8)), (1, 8, 8)),
+}
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    architecture=st.sampled_from(sorted(NETWORKS)),
+    method=st.sampled_from(["random", "magnitude", "synflow"]),
+    density=st.floats(0.01, 1),
+    iterations=st.integers(1, 5),
+    schedule=st.sampled_from(["exponential", "linear"]),
+    scope=st.sampled_from(["global", "layer"]),
+    seed=st.integers(0, 2**31),
+)
+def test_counts_are_exact_and_masks_only_shrink(
+    architecture: str, method: str, density: float, iterations: int, schedule: str, scope: str, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    make, shape = NETWORKS[architecture]
+    network: nn.Module = make()
+    add_masks(network)
+    seen: list[dict[str, torch.Tensor]] = []
+    functions = {
+        "random": partial(random_saliency, seed=seed),
+        "magnitude": magnitude_saliency,
+        "synflow": partial(synflow_saliency, input_shape=shape),
+    }
+
+    def watched(network: nn.Module) -> Saliency:
+        seen.append({n: m.clone() for n, m in masks(network).items()})
+        return functions[method](network)
+
+    before = copy.deepcopy(network)
+    prune_iteratively(network, watched, density, iterations, schedule, scope)  # type: ignore[arg-type]
+    seen.append(masks(network))
+
+    assert sum(kept(network).values()) == round(density * sum(sizes(network).values()))
+    if scope == "layer":
+        assert all(abs(kept(network)[n] - density * size) <= 1 for n, size in sizes(network).items())
+    assert len(seen) == iterations + 1
+    for earlier, later in pairwise(seen):
+        assert all((later[name] <= earlier[name]).all() for name in later)
+    for layer, original in zip(masked_layers(network).values(), masked_layers(before).values(), strict=True):
+        assert torch.equal(layer.weight, original.weight * layer.weight_mask)
+
+
+@settings(deadline=None, max_examples=15)
+@given(depth=st.integers(2, 6), width=st.integers(2, 12), seed=st.integers(0, 2**31))
+def test_synflow_avoids_layer_collapse_down_to_one_weight_per_layer(depth: int, width: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    network = FC((5,), num_classes=3, depth=depth, width=width, bias="none")
+    add_masks(network)
+    total = sum(sizes(network).values())
+    prune_iteratively(network, partial(synflow_saliency, input_shape=(5,)), depth / total, iterations=100)
+    assert list(kept(network).values()) == [1] * depth
+
+
+@pytest.mark.parametrize("density", [0.02, 0.001])
+def test_synflow_leaves_a_path_through_a_resnet(density: float) -> None:
+    network = ResNet20(width=8)
+    add_masks(network)
+    prune_iteratively(network, partial(synflow_saliency, input_shape=(3, 32, 32)), density, iterations=20)
+    flow = synflow_saliency(network, (3, 32, 32))
+    assert flow["fc"].sum() > 0
+
+
+@pytest.mark.parametrize("density", [0.002, 0.05])
+def test_min_kept_saves_every_layer_and_the_total_stays_exact(density: float) -> None:
+    network = FC((20,), width=30)
+    add_masks(network)
+    prune_iteratively(network, partial(random_saliency, seed=1), density, min_kept=1)
+    assert min(kept(network).values()) >= 1
+    assert sum(kept(network).values()) == round(density * sum(sizes(network).values()))
+
+
+def test_magnitude_agrees_with_torch() -> None:
+    network, other = FC(width=20), FC(width=20)
+    other.load_state_dict(network.state_dict())
+    add_masks(network)
+    prune_iteratively(network, magnitude_saliency, 0.3)
+    layers = [(m, "weight") for m in other if isinstance(m, nn.Linear)]
+    total = sum(layer.weight.numel() for layer, _ in layers)
+    amount = total - round(0.3 * total)
+    prune.global_unstructured(layers, prune.L1Unstructured, amount=amount)
+    for mask, (layer, _) in zip(masks(network).values(), layers, strict=True):
+        assert torch.equal(mask, layer.weight_mask.bool())
+
+
+@pytest.mark.parametrize(
+    ("published", "density", "kept_there", "agreement"),
+    [("synflow_10_21.pt", 0.1, 11_940, 0.99), ("synflow_2_21.pt", 10**-1.7, 2_383, 0.97)],
+)
+def test_synflow_reproduces_the_published_masks(
+    reference: Path, published: str, density: float, kept_there: int, agreement: float
+) -> None:
+    folder = reference / "published" / "FC"
+    initial = torch.load(folder / "synflow_10_21_init.pt", map_location="cpu", weights_only=True)
+    target = torch.load(folder / published, map_location="cpu", weights_only=True)
+    network = FC()
+    numbers = dict(zip(("fc1", "fc2", "fc3", "fc4", "fc5", "fc6"), (1, 3, 5, 7, 9, 11), strict=True))
+    network.load_state_dict(
+        {f"{name}.{kind}": initial[f"{n}.{kind}"] for name, n in numbers.items() for kind in ("weight", "bias")
+         if f"{n}.{kind}" in initial}
+    )  # fmt: skip
+    add_masks(network)
+    prune_iteratively(network, partial(synflow_saliency, input_shape=(1, 28, 28)), density, iterations=10)
+    ours = torch.cat([m.flatten() for m in masks(network).values()])
+    theirs = torch.cat([target[f"{n}.weight_mask"].bool().flatten() for n in numbers.values()])
+    assert theirs.sum() == kept_there  # the original keeps ceil(density N)
+    assert ours.sum() == round(density * 119_400)
+    assert (ours & theirs).sum() / (ours | theirs).sum() >= agreement
+
+
+def test_weights_pruned_before_stay_pruned() -> None:
+    network = FC((4,), depth=2, width=4)
+    add_masks(network)
+    first = torch.zeros(4, 4, dtype=torch.bool)
+    set_mask(network, {"fc1": first})
+    prune_iteratively(network, partial(random_saliency, seed=0), 0.5)
+    assert kept(network)["fc1"] == 0
