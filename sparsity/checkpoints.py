@@ -1,6 +1,6 @@
 """Finding checkpoints of earlier runs, and telling whether one fits before anything starts."""
 
-import pickle
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +28,40 @@ def newest_checkpoint(log_folder: Path, name: str) -> Path:
     return max(found, key=lambda path: path.stat().st_mtime_ns)
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a Lightning checkpoint onto the CPU, without running any code in it.
+def read_torch_file(path: str | os.PathLike[str], expected: str) -> Any:
+    """Read what `torch.save` wrote onto the CPU, without running any code in it.
+
+    Args:
+        path: The file.
+        expected: What the file should be, for the message.
 
     Raises:
-        SparsityError: If the file is missing, damaged, or not a Lightning checkpoint.
+        SparsityError: If there is no such file, or it is damaged or holds more than tensors and plain values.
     """
-    if not path.is_file():
-        raise SparsityError(f"there is no checkpoint {path}; give a file, or `last` for the newest run's")
+    if not Path(path).is_file():
+        raise SparsityError(f"there is no file {os.fspath(path)}; give {expected}")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, OSError) as error:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise SparsityError(f"cannot read {os.fspath(path)}: {error.strerror or error}") from error
+    # What a damaged or hostile file makes of the unpickler is not limited to UnpicklingError.
+    except Exception as error:
         raise SparsityError(
-            f"{path} cannot be read as a checkpoint: it is damaged or of another program; "
-            "give one that a fit of this program saved"
+            f"{os.fspath(path)} is damaged, holds more than tensors and plain values, or is something else; "
+            f"expected {expected}"
         ) from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint that a fit saved.
+
+    Raises:
+        SparsityError: If there is no such file, or it is something else.
+    """
+    expected = "a checkpoint that a fit of this program saved"
+    checkpoint = read_torch_file(path, expected)
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
-        raise SparsityError(f"{path} is not a Lightning checkpoint; give one that a fit of this program saved")
+        raise SparsityError(f"{path} is not a Lightning checkpoint; expected {expected}")
     return checkpoint
 
 

@@ -28,7 +28,7 @@ class SparseClassifier(pl.LightningModule):
 
     Args:
         network: Maps images `[batch, channels, height, width]` to logits `[batch, classes]`.
-        optimizer: Makes the optimizer from parameters. Default: SGD with lr 0.1 and momentum 0.9.
+        optimizer: Makes the optimizer from parameters. Default: SGD with lr 0.1.
         lr_scheduler: Makes the learning rate's schedule, stepped every epoch. Default: constant.
         label_smoothing: Share of the target spread over all classes, in [0, 1].
         decay_all: Let weight decay act on biases and normalisation layers too, not on weights alone.
@@ -69,6 +69,22 @@ class SparseClassifier(pl.LightningModule):
         self.train_totals = ClassificationTotals()
         self.val_totals = ClassificationTotals()
         self.test_totals = ClassificationTotals()
+
+    @override
+    def setup(self, stage: str) -> None:
+        """Check that the data are what the network was made for.
+
+        Raises:
+            SparsityError: If both say their input shape or number of classes, and differ.
+        """
+        data = getattr(self.trainer, "datamodule", None)
+        for name in ("input_shape", "num_classes"):
+            ours, theirs = getattr(self.network, name, None), getattr(data, name, None)
+            if ours is not None and theirs is not None and ours != theirs:
+                raise SparsityError(
+                    f"{type(data).__name__} has {name} {theirs}, the network {type(self.network).__name__} was made "
+                    f"for {ours}; set model.network.{name}"
+                )
 
     @override
     def forward(self, images: Tensor) -> Tensor:
@@ -183,4 +199,4 @@ class ClassificationTotals(Metric):
 
 
 def _default_optimizer(parameters: Any) -> Optimizer:
-    return SGD(parameters, lr=0.1, momentum=0.9)
+    return SGD(parameters, lr=0.1)

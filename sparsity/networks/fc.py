@@ -33,7 +33,7 @@ class FC(nn.Sequential):
         depth: int = 6,
         width: int = 100,
         bias: Literal["all", "hidden", "none"] = "hidden",
-        init: WeightInit = "standard",
+        init: WeightInit = "kaiming_normal",
     ) -> None:
         if min(*input_shape, num_classes, depth, width) < 1:
             raise SparsityError(
