@@ -1,26 +1,60 @@
-"""The command line: `python -m sparsity fit | validate | test | predict`."""
+"""Find, train and understand sparse neural networks."""
 
 import json
+import logging
 import sys
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint, LearningRateMonitor, ProgressBar, RichProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch.optim import lr_scheduler
 from typing_extensions import override
 
 # Importing them makes their classes known to YAML and flags by their bare names.
 import sparsity.datamodules
-import sparsity.networks  # noqa: F401
+import sparsity.networks
 from sparsity.callbacks import DensityMonitor, PruningCallback, SparseCheckpoint
 from sparsity.checkpoints import newest_checkpoint, read_checkpoint, require_fitting
 from sparsity.classifier import SparseClassifier
 from sparsity.errors import SparsityError
 from sparsity.masks import kept, sizes
+from sparsity.messages import one_sentence
+
+_SUBCOMMANDS = {
+    "fit": "Prune and train a network.",
+    "validate": "Evaluate a trained network on the validation images.",
+    "test": "Evaluate a trained network on the test images.",
+    "predict": "Compute a trained network's class probabilities for the test images.",
+}
+
+_NOT_FOR_OUR_USERS = (
+    # Lightning's own use of a deprecated name in torch.
+    r".*isinstance\(treespec, LeafSpec\).*",
+    # Metrics are logged once per epoch here, whatever the interval of steps is.
+    r"The number of training batches .* is smaller than the logging interval",
+    # Images are in memory: more workers are slower.
+    r"The '\w+_dataloader' does not have many workers",
+)
+
+
+class OneSentenceParser(LightningArgumentParser):
+    """A parser whose errors are one sentence, without pages of usage before it."""
+
+    @override
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        packages = (sparsity.callbacks, sparsity.datamodules, sparsity.networks, torch.optim, lr_scheduler)
+        names = {name for package in packages for name, value in vars(package).items() if isinstance(value, type)}
+        print(f"error: {one_sentence(message, sorted(names))}", file=sys.stderr)
+        sys.exit(2)
 
 
 class SparsityCLI(LightningCLI):
@@ -35,8 +69,12 @@ class SparsityCLI(LightningCLI):
             SparseClassifier,
             pl.LightningDataModule,
             subclass_mode_data=True,
+            parser_class=OneSentenceParser,
             auto_configure_optimizers=False,
             seed_everything_default=42,
+            # The table of densities says more about a sparse network than Lightning's summary.
+            trainer_defaults={"enable_model_summary": False},
+            parser_kwargs={"prog": "sparsity", "description": __doc__.splitlines()[0]},
             args=None if args is None else list(args),
         )
 
@@ -54,6 +92,18 @@ class SparsityCLI(LightningCLI):
             default=False,
             help="After a fit, test the best and the last checkpoint and print one line of results.",
         )
+
+    @override
+    def setup_parser(self, *args: Any, **kwargs: Any) -> None:
+        super().setup_parser(*args, **kwargs)
+        for choice in self.parser._subcommands_action._choices_actions:
+            choice.help = _SUBCOMMANDS[choice.dest]
+        for name, parser in self._subcommand_parsers.items():
+            parser.description = f"{_SUBCOMMANDS[name]} Any YAML given by --config can be overridden by flags."
+            parser.groups["data"].title = "The images, and how they are split, batched and augmented"
+            for action in parser._actions:
+                if action.dest == "ckpt_path":
+                    action.help = "A checkpoint's path, or `last` or `best` for the newest run's."
 
     @override
     def _parse_ckpt_path(self) -> None:
@@ -84,6 +134,15 @@ class SparsityCLI(LightningCLI):
             require_fitting(checkpoint, self.model, Path(path))
             if self.subcommand == "fit":
                 _require_same_pruner(checkpoint, self._get(self.config_init, "pruner"), path)
+
+    def fit(self, **arguments: Any) -> None:
+        """Fit; one that fails before its first step leaves no run folder behind."""
+        try:
+            self.trainer.fit(**arguments)
+        except BaseException:
+            if self.trainer.global_step == 0 and self.trainer.is_global_zero:
+                _remove_unused_run(self.trainer)
+            raise
 
     def after_fit(self) -> None:
         """Test the best and the last network and say in one line what came out."""
@@ -124,11 +183,30 @@ class SparsityCLI(LightningCLI):
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends in one sentence on stderr and exit code 2."""
+    for message in _NOT_FOR_OUR_USERS:
+        warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)
     try:
         SparsityCLI(args)
-    except (SparsityError, MisconfigurationException) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        mistake = _users_mistake(error)
+        if mistake is None:
+            raise
+        print(f"error: {mistake}", file=sys.stderr)
         sys.exit(2)
+
+
+def _users_mistake(error: BaseException | None) -> Exception | None:
+    """The error a user caused, if one is behind another: jsonargparse wraps what a constructor raises."""
+    while error is not None:
+        if isinstance(error, SparsityError | MisconfigurationException):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage()
 
 
 def _default_callbacks(trainer: dict[str, Any], own: list[Callback]) -> list[Callback]:
@@ -162,6 +240,20 @@ def _saved_checkpoints(trainer: pl.Trainer) -> dict[str, str]:
     callback = trainer.checkpoint_callback
     found = {name: getattr(callback, f"{name}_model_path", "") for name in ("best", "last")}
     return {name: path for name, path in found.items() if path}
+
+
+def _remove_unused_run(trainer: pl.Trainer) -> None:
+    """Remove the new run's folder if it holds nothing but what Lightning writes before training."""
+    if not isinstance(trainer.logger, TensorBoardLogger):
+        return
+    folder = Path(trainer.logger.log_dir)
+    written = list(folder.glob("*"))
+    if all(f.name.startswith("events.out.tfevents") or f.name in ("config.yaml", "hparams.yaml") for f in written):
+        for file in written:
+            file.unlink()
+        with suppress(OSError):  # other runs are beside it, or it was not made
+            folder.rmdir()
+            folder.parent.rmdir()
 
 
 def _require_same_pruner(checkpoint: dict[str, Any], pruner: PruningCallback | None, path: str) -> None:

@@ -1,7 +1,10 @@
 """Fixtures shared by all tests."""
 
 import os
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -16,6 +19,35 @@ def reference() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no reference folder at {folder}; set SPARSITY_REFERENCE")
     return folder
+
+
+class Outcome(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def sparsity(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Callable[..., Outcome]:
+    """Run the command line in this process, as `python -m sparsity` does."""
+    from sparsity.cli import main
+
+    def run(*arguments: object) -> Outcome:
+        capfd.readouterr()
+        caplog.clear()
+        code = 0
+        with warnings.catch_warnings():
+            try:
+                main([str(a) for a in arguments])
+            except SystemExit as stop:
+                code = stop.code if isinstance(stop.code, int) else 1
+        out, err = capfd.readouterr()
+        # Lightning's log goes to the stderr of the moment it was imported.
+        return Outcome(code, out, caplog.text + err)
+
+    return run
 
 
 @pytest.fixture(autouse=True)

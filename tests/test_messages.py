@@ -1,0 +1,47 @@
+import pytest
+
+from sparsity.messages import one_sentence
+
+UNION = """Parser key "pruner":
+  Does not validate against any of the Union subtypes
+  Subtypes: [<class 'sparsity.callbacks.pruning.PruningCallback'>, <class 'NoneType'>]
+  Errors:
+    - {first}
+        {second}
+    - Expected a <class 'NoneType'>
+  Given value type: <class 'jsonargparse._util.NestedArg'>
+  Given value: NestedArg(key='density', val='nan')
+"""
+SYNFLOW = "Problem with given class_path 'sparsity.callbacks.SynFlow':"
+
+
+@pytest.mark.parametrize(
+    ("message", "sentence"),
+    [
+        (
+            UNION.format(first=SYNFLOW, second="Parser key \"density\":\n          Expected a <class 'float'>. Got value: nan"),
+            "pruner.density must be of type float, not nan",
+        ),
+        (
+            UNION.format(first=SYNFLOW, second="Option 'densty' is not accepted"),
+            "pruner: SynFlow has no argument densty; --pruner.help=SynFlow lists those it has",
+        ),
+        (
+            UNION.format(first=SYNFLOW, second="the following arguments are required: density"),
+            "pruner: SynFlow needs density; give --pruner.density",
+        ),
+        (
+            UNION.format(first="Expected a dot import path string: SynFlo", second=""),
+            "pruner: no class is called SynFlo; did you mean SynFlow?",
+        ),
+        (
+            'Parser key "model.network":\n\n  - Expected a path but Foo either not accessible or invalid\n'
+            "  - Expected a dot import path string: Foo\n",
+            "model.network: no class is called Foo; --model.network.help lists the classes there are",
+        ),
+        ("Parser key \"config\": File does not exist: '/x.yaml'", "config: File does not exist: '/x.yaml'"),
+        ("something else", "something else"),
+    ],
+)  # fmt: skip
+def test_the_parsers_errors_become_one_sentence(message: str, sentence: str) -> None:
+    assert one_sentence(message, ["SynFlow", "Random"]) == sentence

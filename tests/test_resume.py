@@ -1,0 +1,87 @@
+"""A fit that is killed and resumed by `--ckpt_path last` ends bit by bit like one that was not."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+DIGITS = ["--data", "Digits", "--data.limit", "320", "--data.batch_size", "64", "--model.network", "FC"]
+# Six epochs of five batches.
+TRAINING = ["--trainer.max_epochs", "6", "--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu"]
+SYNFLOW = ["--pruner", "SynFlow", "--pruner.density", "0.1", "--pruner.iterations", "5"]
+GEM_MINER = ["--pruner", "GemMiner", "--pruner.density", "0.1", "--pruner.search_epochs", "3"]
+MOMENTUM = ["--model.optimizer", "SGD", "--model.optimizer.lr", "0.05", "--model.optimizer.momentum", "0.9"]
+STEP_LR = ["--model.lr_scheduler", "StepLR", "--model.lr_scheduler.step_size", "2"]
+EVERY_STEP = ["--trainer.callbacks", "SparseCheckpoint", "--trainer.callbacks.every_n_train_steps", "1"]
+
+
+def command(folder: Path, *arguments: str) -> list[str]:
+    fixed = ["fit", *DIGITS, *TRAINING, *MOMENTUM, *STEP_LR]
+    return [*fixed, *arguments, "--trainer.default_root_dir", str(folder)]
+
+
+def killed(folder: Path, *arguments: str) -> int:
+    return subprocess.run(
+        [sys.executable, "-m", "sparsity", *command(folder, *arguments)],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT / "tests")}, capture_output=True, check=False,
+    ).returncode  # fmt: skip
+
+
+def kill_at(epoch: int, batch: int) -> list[str]:
+    callback = ["--trainer.callbacks+", "interruption.KillAt"]
+    return [*callback, "--trainer.callbacks.epoch", str(epoch), "--trainer.callbacks.batch", str(batch)]
+
+
+def last_state(folder: Path, version: int) -> dict[str, Any]:
+    path = folder / "lightning_logs" / f"version_{version}" / "checkpoints" / "last.ckpt"
+    return torch.load(path, weights_only=True)
+
+
+@pytest.fixture
+def uninterrupted(sparsity: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
+    def state(*pruner: str) -> dict[str, Any]:
+        folder = tmp_path_factory.getbasetemp() / f"uninterrupted_{pruner[1]}"
+        if not folder.exists():
+            assert sparsity(*command(folder, *pruner)).code == 0
+        return last_state(folder, 0)
+
+    return state
+
+
+@pytest.mark.parametrize(
+    ("pruner", "moment", "every_step"),
+    [
+        pytest.param(SYNFLOW, (0, 0), False, id="right_after_pruning"),
+        pytest.param(SYNFLOW, (3, 2), False, id="in_training"),
+        pytest.param(SYNFLOW, (3, 2), True, id="in_training_saved_in_mid_epoch"),
+        pytest.param(GEM_MINER, (0, 0), False, id="before_the_search"),
+        pytest.param(GEM_MINER, (2, 3), False, id="in_the_search"),
+        pytest.param(GEM_MINER, (2, 3), True, id="in_the_search_saved_in_mid_epoch"),
+        pytest.param(GEM_MINER, (3, 0), False, id="at_the_switch"),
+        pytest.param(GEM_MINER, (4, 1), False, id="in_finetuning"),
+        pytest.param(GEM_MINER, (4, 1), True, id="in_finetuning_saved_in_mid_epoch"),
+    ],
+)
+def test_a_killed_fit_resumes_to_the_same_masks_and_weights(
+    pruner: list[str], moment: tuple[int, int], every_step: bool, tmp_path: Path, sparsity: Any, uninterrupted: Any
+) -> None:
+    expected = uninterrupted(*pruner)
+    saving = EVERY_STEP if every_step else []
+    assert killed(tmp_path, *pruner, *saving, *kill_at(*moment)) == -signal.SIGKILL
+
+    resumed = sparsity(*command(tmp_path, *pruner), "--ckpt_path", "last")
+    assert resumed.code == 0, resumed.err
+    assert str(tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt") in resumed.err
+    actual = last_state(tmp_path, 1)
+    assert actual["global_step"] == expected["global_step"] == 30
+    for name, tensor in expected["state_dict"].items():
+        assert torch.equal(actual["state_dict"][name], tensor), name
+    masks = [t for n, t in actual["state_dict"].items() if n.endswith("weight_mask")]
+    assert sum(int(m.sum()) for m in masks) == 11_940
