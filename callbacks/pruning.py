@@ -182,22 +182,25 @@ def find_pruner(trainer: pl.Trainer) -> PruningCallback | None:
 
 
 def sample_shape(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[int, ...]:
-    """Shape of one input sample: of the module's `example_input_array`, else of the first training batch.
+    """Shape of one input sample: of the module's `example_input_array`, the data module, or the first training batch.
 
     Raises:
-        SparsityError: If neither is a tensor.
+        SparsityError: If none of them tells.
     """
-    example = module.example_input_array
-    if example is None:
-        trainer.fit_loop.setup_data()
-        batch = next(iter(trainer.train_dataloader))  # type: ignore[call-overload]
-        example = batch[0] if isinstance(batch, list | tuple) else batch
-    if not isinstance(example, Tensor):
+    if isinstance(module.example_input_array, Tensor):
+        return tuple(module.example_input_array.shape[1:])
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    if hasattr(data, "input_shape"):
+        return tuple(data.input_shape)
+    trainer.fit_loop.setup_data()
+    batch = next(iter(trainer.train_dataloader))  # type: ignore[call-overload]
+    images = batch[0] if isinstance(batch, list | tuple) else batch
+    if not isinstance(images, Tensor):
         raise SparsityError(
-            f"cannot tell the input's shape from a {type(example).__name__}; "
+            f"cannot tell the input's shape from a {type(images).__name__}; "
             f"set example_input_array in {type(module).__name__}"
         )
-    return tuple(example.shape[1:])
+    return tuple(images.shape[1:])
 
 
 def require_finite_weights(network: nn.Module) -> None:

@@ -132,7 +132,8 @@ class SparseClassifier(pl.LightningModule):
 
     def _log_means(self, stage: str, totals: "ClassificationTotals", in_bar: str = "") -> None:
         for name, value in totals.compute().items():
-            self.log(f"{stage}/{name}", value, prog_bar=name == in_bar)
+            # The totals are already summed over ranks; without sync_dist Lightning would warn that they may not be.
+            self.log(f"{stage}/{name}", value, prog_bar=name == in_bar, sync_dist=True)
         totals.reset()
 
     @override

@@ -51,6 +51,8 @@ class OneSentenceParser(LightningArgumentParser):
 
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if not self.exit_on_error:  # a parser within a parser, whose caller adds where it happened
+            super().error(message, ex)
         packages = (sparsity.callbacks, sparsity.datamodules, sparsity.networks, torch.optim, lr_scheduler)
         names = {name for package in packages for name, value in vars(package).items() if isinstance(value, type)}
         print(f"error: {one_sentence(message, sorted(names))}", file=sys.stderr)
@@ -148,7 +150,7 @@ class SparsityCLI(LightningCLI):
         """Test the best and the last network and say in one line what came out."""
         if self._get(self.config, "test_after_fit") and not self.trainer.fast_dev_run:
             accuracies = {name: self._test_accuracy(path) for name, path in _saved_checkpoints(self.trainer).items()}
-            self._summarise(accuracies)
+            self._summarise(accuracies, self.trainer.log_dir)
 
     def _test_accuracy(self, path: str) -> float:
         loggers, self.trainer.loggers = self.trainer.loggers, []
@@ -157,10 +159,9 @@ class SparsityCLI(LightningCLI):
         return float(metrics[0]["test/accuracy"])
 
     @rank_zero_only
-    def _summarise(self, accuracies: dict[str, float]) -> None:
+    def _summarise(self, accuracies: dict[str, float], folder: str | None) -> None:
         pruner = self._get(self.config_init, "pruner")
         weights, total = sum(kept(self.model.network).values()), sum(sizes(self.model.network).values())
-        folder = self.trainer.log_dir
         summary = {
             "method": type(pruner).__name__ if pruner else "dense",
             "density_asked": pruner.density if pruner else 1.0,

@@ -19,7 +19,7 @@ SYNFLOW = "Problem with given class_path 'sparsity.callbacks.SynFlow':"
     ("message", "sentence"),
     [
         (
-            UNION.format(first=SYNFLOW, second="Parser key \"density\":\n          Expected a <class 'float'>. Got value: nan"),
+            UNION.format(first=SYNFLOW, second="Parser key \"density\":\n  Expected a <class 'float'>. Got value: nan"),
             "pruner.density must be of type float, not nan",
         ),
         (

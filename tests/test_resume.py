@@ -35,7 +35,7 @@ def killed(folder: Path, *arguments: str) -> int:
 
 
 def kill_at(epoch: int, batch: int) -> list[str]:
-    callback = ["--trainer.callbacks+", "interruption.KillAt"]
+    callback = ["--trainer.callbacks+", "probes.KillAt"]
     return [*callback, "--trainer.callbacks.epoch", str(epoch), "--trainer.callbacks.batch", str(batch)]
 
 

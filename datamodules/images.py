@@ -1,0 +1,224 @@
+"""What all image data modules share: the split, the loaders, and augmentation and normalisation on the device."""
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader
+from typing_extensions import override
+
+from sparsity.datamodules.augmentation import Normalise
+from sparsity.datamodules.loading import Batch, EpochSampler, InMemoryImages, ResumableLoader, unchanged
+from sparsity.errors import SparsityError
+from sparsity.randomness import named_generator
+
+SPLIT_SEED = 0
+"""Seed of the validation split and of `limit`: not the run's, so that runs with different seeds are comparable."""
+
+
+class ImageDataModule(pl.LightningDataModule):
+    """A data set of small images that fits into memory. A subclass says how to read it.
+
+    Batches are float32 images `[batch, *input_shape]` and int64 labels `[batch]`. Training order and augmentation
+    depend on the run's seed, the epoch, the batch and the rank alone, never on what was drawn before; the seed is
+    saved, so a run that is resumed from any checkpoint sees what it would have seen. No loader touches the global
+    random state.
+
+    Args:
+        batch_size: Images per step and process.
+        val_size: Training images set aside for validation, the same ones in every run; 0 for no validation.
+        num_workers: Processes that fetch batches; 0, fetching in the main process, is fastest for data in memory.
+        limit: Train on so many images only, the same ones in every run; by default on all.
+
+    Raises:
+        SparsityError: If an argument is out of its range.
+    """
+
+    input_shape: ClassVar[tuple[int, int, int]]
+    """Channels, height and width of an image."""
+    num_classes: ClassVar[int]
+    mean: ClassVar[tuple[float, ...]]
+    """Per channel, of pixels in [0, 1]."""
+    std: ClassVar[tuple[float, ...]]
+    """Per channel, of pixels in [0, 1]."""
+    augmentation: Callable[[Tensor, Generator], Tensor] | None = None
+    """What happens to uint8 training images `[batch, *input_shape]`, given a generator for this batch."""
+
+    def __init__(self, batch_size: int, val_size: int, num_workers: int, limit: int | None) -> None:
+        super().__init__()
+        require_whole_number("batch_size", batch_size, at_least=1)
+        require_whole_number("val_size", val_size, at_least=0)
+        require_whole_number("num_workers", num_workers, at_least=0)
+        if limit is not None:
+            require_whole_number("limit", limit, at_least=1)
+        self.batch_size = batch_size
+        self.val_size = val_size
+        self.num_workers = num_workers
+        self.limit = limit
+        self.seed: int | None = None
+        """Base seed of order and augmentation; taken from the run in `setup`, or from the checkpoint it resumes."""
+        self._position: dict[str, int] | None = None
+        self._normalise = Normalise(self.mean, self.std)
+        self._train: InMemoryImages | None = None
+        self._val: InMemoryImages | None = None
+        self._test: InMemoryImages | None = None
+
+    @abstractmethod
+    def read(self, train: bool) -> tuple[Tensor, Tensor]:
+        """Read the training or the test images, all of them, in their original order.
+
+        Args:
+            train: Whether to read the training images; the test images otherwise.
+
+        Returns:
+            Images `[samples, *input_shape]`, uint8, and labels `[samples]`, int64, in [0, num_classes).
+
+        Raises:
+            SparsityError: If they cannot be read.
+        """
+
+    @override
+    def setup(self, stage: str | None = None) -> None:
+        """Read what a stage needs, once.
+
+        Args:
+            stage: `fit`, `validate`, `test` or `predict`; by default everything.
+
+        Raises:
+            SparsityError: If the files are missing or broken, or `val_size` or `limit` are larger than they allow.
+        """
+        if stage in (None, "fit"):
+            # Ranks that were not seeded have seeds of their own; they must agree on one order.
+            seed = torch.initial_seed()
+            self.seed = seed if self.trainer is None else self.trainer.strategy.broadcast(seed)
+            self._position = None
+        if stage in (None, "fit", "validate") and self._train is None:
+            self._split(*self.read(train=True))
+        if stage in (None, "test", "predict") and self._test is None:
+            self._test = InMemoryImages(*self.read(train=False))
+
+    def _split(self, images: Tensor, labels: Tensor) -> None:
+        name, found = type(self).__name__, len(labels)
+        if self.val_size >= found:
+            raise SparsityError(
+                f"val_size={self.val_size} leaves nothing to train on: {name} has {found} training images here"
+            )
+        if self.limit is not None and self.limit > found - self.val_size:
+            raise SparsityError(
+                f"limit={self.limit} is more than the {found - self.val_size} training images that {name} has here "
+                f"beside {self.val_size} for validation; give at most that, or none for all"
+            )
+        order = torch.randperm(found, generator=named_generator("validation split", seed=SPLIT_SEED))
+        val, train = order[: self.val_size], order[self.val_size :][: self.limit]
+        self._train = InMemoryImages(images[train], labels[train])
+        self._val = InMemoryImages(images[val], labels[val])
+
+    @override
+    def train_dataloader(self) -> ResumableLoader:
+        """Batches of uint8 training images in an order that depends on the seed and the epoch."""
+        images = _loaded(self._train, "fit")
+        if self.seed is None:
+            raise SparsityError("training needs a seed for its order; call setup('fit') first")
+        options: dict[str, Any] = {}
+        if (trainer := self.trainer) is not None:
+            # Lightning 2.6 tells samplers an epoch too many after a resume from an epoch's end under `max_steps`.
+            options["current_epoch"] = lambda: trainer.current_epoch
+            options.update(trainer.distributed_sampler_kwargs or {})
+        sampler = EpochSampler(len(images), self.seed, **options)
+        loader = ResumableLoader(images, sampler=sampler, **self._loader_options())
+        if self._position is not None:
+            loader.load_state_dict(self._position)
+            self._position = None
+        return loader
+
+    @override
+    def val_dataloader(self) -> list[DataLoader[Batch]]:
+        """One loader of the validation images in a fixed order, or none if there are none."""
+        images = _loaded(self._val, "validate")
+        if not len(images):
+            # Lightning asks whether an empty list is intended. It is, and it has no other way to say so.
+            warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")
+            return []
+        return [DataLoader(images, **self._loader_options())]
+
+    @override
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """The test images in their original order."""
+        return DataLoader(_loaded(self._test, "test"), **self._loader_options())
+
+    @override
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """The test images in their original order, with their labels."""
+        return DataLoader(_loaded(self._test, "predict"), **self._loader_options())
+
+    def _loader_options(self) -> dict[str, Any]:
+        return {
+            "batch_size": self.batch_size,
+            "num_workers": self.num_workers,
+            "collate_fn": unchanged,
+            "pin_memory": torch.cuda.is_available(),
+            # A DataLoader draws a seed for its workers whenever it is iterated, from the global generator unless it
+            # has its own.
+            "generator": torch.Generator(),
+        }
+
+    @override
+    def on_after_batch_transfer(self, batch: Batch | Tensor, dataloader_idx: int) -> Batch | Tensor:
+        """Augment uint8 images while training, and normalise them.
+
+        Args:
+            batch: uint8 images `[batch, *input_shape]` and labels `[batch]`, on the device.
+            dataloader_idx: Not used.
+
+        Returns:
+            float32 images of the same shape, and the labels.
+        """
+        if isinstance(batch, Tensor):  # the module's example_input_array, which Lightning sends through here too
+            return batch
+        images, labels = batch
+        trainer = self.trainer
+        if self.augmentation is not None and trainer is not None and trainer.training:
+            # The batch is not counted yet, so `batch_idx` is still that of the last one.
+            number = trainer.fit_loop.batch_idx + 1
+            names = ("augmentation", trainer.current_epoch, number, trainer.global_rank)
+            images = self.augmentation(images, named_generator(*names, seed=self.seed))
+        return self._normalise(images), labels
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        """The base seed, and how far training has come in its epoch."""
+        state: dict[str, Any] = {} if self.seed is None else {"seed": self.seed}
+        loader = self.trainer.train_dataloader if self.trainer is not None else None
+        if isinstance(loader, ResumableLoader):
+            state["position"] = loader.state_dict()
+        return state
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the order and augmentation of the run that was saved, however this one is seeded.
+
+        Lightning also restores the training loader, but only if it is made after `on_fit_start`, and whoever asks for
+        `trainer.estimated_stepping_batches` has it made before.
+        """
+        self.seed = state_dict["seed"]
+        self._position = state_dict.get("position")
+
+
+def require_whole_number(name: str, value: int, at_least: int) -> None:
+    """Check an argument.
+
+    Raises:
+        SparsityError: If it is not an int, or too small.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+        raise SparsityError(f"{name} must be a whole number, at least {at_least}, not {value!r}")
+
+
+def _loaded(images: InMemoryImages | None, stage: str) -> InMemoryImages:
+    if images is None:
+        raise SparsityError(f"no images are loaded yet; call setup({stage!r}) first")
+    return images

@@ -1,0 +1,123 @@
+"""Images in memory, the order in which an epoch sees them, and a DataLoader that can go on in mid-epoch."""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from typing_extensions import override
+
+from sparsity.randomness import named_generator
+
+Batch = tuple[Tensor, Tensor]
+"""Images `[batch, channels, height, width]` and labels `[batch]`, int64."""
+
+T = TypeVar("T")
+
+
+class InMemoryImages(Dataset[Batch]):
+    """Images and their labels as two tensors; a DataLoader fetches a whole batch with one `index_select` each.
+
+    Args:
+        images: `[samples, channels, height, width]`, uint8.
+        labels: `[samples]`, int64.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images = images
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.images[index], self.labels[index]
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        chosen = torch.tensor(indices)
+        return self.images.index_select(0, chosen), self.labels.index_select(0, chosen)
+
+
+class EpochSampler(DistributedSampler[Batch]):
+    """A permutation that depends on the seed and the epoch alone, dealt out to the ranks one by one.
+
+    In each epoch every sample comes exactly once; if the ranks do not divide their number, the epoch's first ones
+    come again (fewer than there are ranks) so that all ranks have equally many. As a `DistributedSampler` it is
+    left alone by Lightning, which would permute once more by a seed of its own that is not part of a checkpoint.
+
+    Args:
+        size: Number of samples.
+        seed: Base seed of the run.
+        num_replicas: Number of ranks.
+        rank: This process, in [0, num_replicas).
+        current_epoch: Says which epoch it is whenever `set_epoch` is called; by default that is believed.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        seed: int,
+        num_replicas: int = 1,
+        rank: int = 0,
+        current_epoch: Callable[[], int] | None = None,
+    ) -> None:
+        super().__init__(range(size), num_replicas=num_replicas, rank=rank, seed=seed)  # type: ignore[arg-type]
+        self.size = size
+        self.current_epoch = current_epoch
+
+    @override
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order.
+
+        Args:
+            epoch: Counted from 0; not used if `current_epoch` was given.
+        """
+        super().set_epoch(epoch if self.current_epoch is None else self.current_epoch())
+
+    @override
+    def __iter__(self) -> Iterator[Any]:
+        order = torch.randperm(self.size, generator=named_generator("training order", self.epoch, seed=self.seed))
+        positions = torch.arange(self.rank, self.total_size, self.num_replicas)
+        return iter(order[positions % self.size].tolist())
+
+
+class ResumableLoader(DataLoader[Batch]):
+    """A DataLoader whose state is the epoch and the number of batches it has given in it.
+
+    After `load_state_dict` the next iterator starts behind those batches, if it is asked for the same epoch; every
+    other one starts at the beginning. The batches that are skipped are fetched and dropped, which takes some
+    milliseconds for data in memory. The epoch is the sampler's.
+    """
+
+    _position: dict[str, int] = {"epoch": 0, "batches_done": 0}
+    _resume: dict[str, int] | None = None
+
+    @override
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        resume, self._resume = self._resume, None
+        return self._batches(resume)
+
+    def _batches(self, resume: dict[str, int] | None) -> Iterator[Batch]:
+        # Lightning asks for the iterator before it tells the sampler which epoch it is, and workers would fetch ahead
+        # at once: as this is a generator, nothing happens before the first batch is wanted.
+        epoch = getattr(self.sampler, "epoch", 0)
+        done = resume["batches_done"] if resume is not None and resume["epoch"] == epoch else 0
+        for batch in islice(super().__iter__(), done, None):
+            done += 1
+            self._position = {"epoch": epoch, "batches_done": done}
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch, and how many of its batches were given out."""
+        return dict(self._position)
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Let the next iterator start where the one that was saved had come to."""
+        self._position = self._resume = dict(state_dict)
+
+
+def unchanged(batch: T) -> T:
+    """The collate function of a data set that fetches whole batches."""
+    return batch
