@@ -5,6 +5,7 @@ from typing import cast
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse.csgraph import connected_components
 
 from sparsity.analysis.weights import BoolArray, FloatArray, IntArray
 
@@ -28,8 +29,9 @@ def assign_breaking_ties(cost: FloatArray, second: Callable[[IntArray, IntArray]
     """Of all assignments of lowest total cost, the one whose second cost is lowest.
 
     By complementary slackness the optimal assignments are exactly the perfect matchings among the pairs that are
-    tight, `cost - u - v = 0`, for dual prices u, v of any one of them. Rows with a single tight pair are settled;
-    the rest is a small assignment problem of its own.
+    tight, `cost - u - v = 0`, for dual prices u, v of any one of them. Of those, a pair is in some perfect matching
+    if it lies on a cycle of rows that could exchange their columns. Rows on no cycle are settled; the rest is a small
+    assignment problem of its own.
 
     Args:
         cost: `[n, n]`.
@@ -40,12 +42,14 @@ def assign_breaking_ties(cost: FloatArray, second: Callable[[IntArray, IntArray]
         `[n]`, the column assigned to each row.
     """
     matching = assign(cost)
-    tight = _tight_pairs(cost, matching)
-    undecided = np.flatnonzero(tight.sum(axis=1) > 1)
-    if len(undecided) < 2:
+    # exchange[i, k]: row i could take the column that row k has, at no cost to the total.
+    exchange = _tight_pairs(cost, matching)[:, matching]
+    cycles = connected_components(exchange, connection="strong")[1]
+    undecided = np.flatnonzero(np.bincount(cycles)[cycles] > 1)
+    if not len(undecided):
         return matching
     columns = matching[undecided]
-    allowed = tight[np.ix_(undecided, columns)]
+    allowed = exchange[np.ix_(undecided, undecided)] & (cycles[undecided][:, None] == cycles[undecided])
     forbidden = len(undecided) + 1.0  # more than any sum of second costs
     choice = assign(np.where(allowed, second(undecided, columns), forbidden))
     matching[undecided] = columns[choice]

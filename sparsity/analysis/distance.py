@@ -80,8 +80,9 @@ def network_distance(
             the matchings (Liu et al. 2020): after a layer is matched, the inputs of b's next layer are put in the
             matched order, by channels, and by blocks behind a flatten, before that one is matched. The output
             layer is then compared in place, since its units are classes. Among equally good matchings the one
-            whose units feed the most alike wins, so that a relabelled copy is at distance 0 in every layer. Only
-            for chains: a residual sum ties the order of several layers' units together, and is refused.
+            whose units feed the most alike wins, so that a relabelled copy is at distance 0 in every layer (but for
+            rare symmetric groups of units in networks whose weights are all equal). Only for chains: a residual
+            sum ties the order of several layers' units together, and is refused.
 
     Raises:
         SparsityError: If the networks' layers differ in number or shape, the measure is unknown, or `propagate` is

@@ -1,6 +1,7 @@
 """Structural distances between all pairs of units of two layers, as matrices."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, cast
 
 import numpy as np
@@ -45,19 +46,16 @@ def vector_distance(a: Array, b: Array, measure: Measure) -> float:
 
 def _nnstd(a: FloatArray, b: FloatArray) -> FloatArray:
     """`1 - |A n B| / |A u B|` of the supports (Liu et al. 2020, "Topological Insights into Sparse Neural Networks")."""
-    support_a, support_b = (a != 0).astype(np.float64), (b != 0).astype(np.float64)
-    shared = support_a @ support_b.T
-    return _one_minus_share(shared, _union(support_a, support_b, shared))
+    shared = _products(a != 0, b != 0)
+    return _one_minus_share(shared, _union(a, b, shared))
 
 
 def _sasd(a: FloatArray, b: FloatArray) -> FloatArray:
     """`1 - |positions of equal sign| / |A u B|` (Holler 2022)."""
-    support_a, support_b = (a != 0).astype(np.float64), (b != 0).astype(np.float64)
-    signs_a, signs_b = np.sign(a), np.sign(b)
-    shared = support_a @ support_b.T
+    shared = _products(a != 0, b != 0)
     # Signs multiply to +1 where equal and to -1 where opposite, and both counts add up to the shared support.
-    agreeing = (shared + signs_a @ signs_b.T) / 2
-    return _one_minus_share(agreeing, _union(support_a, support_b, shared))
+    agreeing = (shared + _products(np.sign(a), np.sign(b))) / 2
+    return _one_minus_share(agreeing, _union(a, b, shared))
 
 
 def _maed(a: FloatArray, b: FloatArray) -> FloatArray:
@@ -74,8 +72,17 @@ def _city_block(a: FloatArray, b: FloatArray) -> FloatArray:
     return cast(FloatArray, cdist(a[:, used], b[:, used], "cityblock"))
 
 
-def _union(support_a: FloatArray, support_b: FloatArray, shared: FloatArray) -> FloatArray:
-    return cast(FloatArray, support_a.sum(axis=1)[:, None] + support_b.sum(axis=1)[None, :] - shared)
+def _products(a: Array, b: Array) -> FloatArray:
+    """Inner products of all rows of two arrays of 0, 1 and -1: exact in float32 up to 2^24 summands."""
+    exact = np.float32 if a.shape[1] < 2**24 else np.float64
+    # On shared cores a small product in BLAS waits for its threads far longer than it works; einsum starts none.
+    small = len(a) * len(b) * a.shape[1] < 10**8
+    product = partial(np.einsum, "ij,kj->ik") if small else np.inner
+    return np.asarray(product(a.astype(exact), b.astype(exact)), dtype=np.float64)
+
+
+def _union(a: FloatArray, b: FloatArray, shared: FloatArray) -> FloatArray:
+    return cast(FloatArray, np.count_nonzero(a, axis=1)[:, None] + np.count_nonzero(b, axis=1)[None, :] - shared)
 
 
 def _one_minus_share(shared: FloatArray, union: FloatArray) -> FloatArray:
