@@ -81,7 +81,7 @@ class SparseCheckpoint(Checkpoint):
         self._last_step = trainer.global_step
 
     def _save(self, trainer: pl.Trainer, name: str) -> str:
-        if trainer.fast_dev_run:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return ""
         assert self._folder is not None
         path, partial = self._folder / name, self._folder / f".{name}.partial"

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytorch_lightning as pl
 import torch
@@ -141,7 +141,7 @@ class _ZeroKeeper:
 
     def __init__(self, network: nn.Module) -> None:
         self._network = network
-        self._weights = [layer.get_parameter("weight") for layer in masked_layers(network).values()]
+        self._weights: list[Tensor] = [layer.get_parameter("weight") for layer in masked_layers(network).values()]
         self._handles: list[RemovableHandle] = []
         self.refresh()
 
@@ -161,7 +161,7 @@ class _ZeroKeeper:
 
     @torch.no_grad()
     def _zero_weights(self, *_: Any) -> None:
-        torch._foreach_mul_(self._weights, self._masks)
+        torch._foreach_mul_(self._weights, tuple(self._masks))
 
     @torch.no_grad()
     def mask_gradients(self) -> None:
@@ -193,7 +193,7 @@ def sample_shape(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[int, 
     if hasattr(data, "input_shape"):
         return tuple(data.input_shape)
     trainer.fit_loop.setup_data()
-    batch = next(iter(trainer.train_dataloader))  # type: ignore[call-overload]
+    batch: Any = next(iter(cast("Iterable[Any]", trainer.train_dataloader)))
     images = batch[0] if isinstance(batch, list | tuple) else batch
     if not isinstance(images, Tensor):
         raise SparsityError(

@@ -202,15 +202,19 @@ class GemMiner(PruningCallback):
         trained: list[nn.Parameter] = [self._search.scores]
         if self.train_affine:
             trained += _affine_parameters(network, ("weight", "bias"))
-        optimizer = self.optimizer(trained) if self.optimizer else SGD(trained, lr=0.1, momentum=0.9)  # type: ignore[arg-type]
+        optimizer = self.optimizer(trained) if self.optimizer else SGD(trained, lr=0.1, momentum=0.9)
         if self.lr_scheduler is None:
             assert self.search_epochs is not None
             schedule = CosineAnnealingLR(optimizer, T_max=self.search_epochs)
         else:
             schedule = self.lr_scheduler(optimizer)  # type: ignore[assignment]
-        optimizer.register_step_post_hook(lambda *_: self._search and self._search.after_step())
+        optimizer.register_step_post_hook(self._after_step)
         trainer.strategy.optimizers = [optimizer]
         trainer.strategy.lr_scheduler_configs = [LRSchedulerConfig(schedule)]
+
+    def _after_step(self, *_: Any) -> None:
+        if self._search:
+            self._search.after_step()
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -310,7 +314,7 @@ class _Search:
 
     def __init__(self, network: nn.Module, frozen: Tensor, scores: Tensor) -> None:
         self._network = network
-        self._weights = [layer.get_parameter("weight") for layer in masked_layers(network).values()]
+        self._weights: list[Tensor] = [layer.get_parameter("weight") for layer in masked_layers(network).values()]
         device, dtype = self._weights[0].device, self._weights[0].dtype
         self._frozen = frozen.to(device, dtype)
         self.scores = nn.Parameter(scores.to(device, dtype))
@@ -322,8 +326,8 @@ class _Search:
     def by_layer(self, flat: Tensor) -> dict[str, Tensor]:
         return dict(zip(masked_layers(self._network), self._views(flat), strict=True))
 
-    def _views(self, flat: Tensor) -> Sequence[Tensor]:
-        parts = flat.split([w.numel() for w in self._weights])
+    def _views(self, flat: Tensor) -> list[Tensor]:
+        parts = torch.split(flat, [w.numel() for w in self._weights])
         return [part.view_as(weight) for part, weight in zip(parts, self._weights, strict=True)]
 
     def read_masks(self) -> None:

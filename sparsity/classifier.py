@@ -111,7 +111,8 @@ class SparseClassifier(pl.LightningModule):
     @override
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Class probabilities `[batch, classes]`."""
-        return self(batch[0]).softmax(dim=1)
+        logits: Tensor = self(batch[0])
+        return logits.softmax(dim=1)
 
     def _evaluate(self, batch: Batch, totals: "ClassificationTotals") -> None:
         images, labels = batch

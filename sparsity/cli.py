@@ -11,11 +11,11 @@ from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, Checkpoint, LearningRateMonitor, ProgressBar, RichProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.optim import lr_scheduler
 from typing_extensions import override
 
@@ -98,11 +98,11 @@ class SparsityCLI(LightningCLI):
     @override
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         super().setup_parser(*args, **kwargs)
-        for choice in self.parser._subcommands_action._choices_actions:
+        for choice in self.parser._subcommands_action._choices_actions:  # type: ignore[union-attr]
             choice.help = _SUBCOMMANDS[choice.dest]
         for name, parser in self._subcommand_parsers.items():
             parser.description = f"{_SUBCOMMANDS[name]} Any YAML given by --config can be overridden by flags."
-            parser.groups["data"].title = "The images, and how they are split, batched and augmented"
+            parser.groups["data"].title = "The images, and how they are split, batched and augmented"  # type: ignore[index]
             for action in parser._actions:
                 if action.dest == "ckpt_path":
                     action.help = "A checkpoint's path, or `last` or `best` for the newest run's."
@@ -148,7 +148,7 @@ class SparsityCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Test the best and the last network and say in one line what came out."""
-        if self._get(self.config, "test_after_fit") and not self.trainer.fast_dev_run:
+        if self._get(self.config, "test_after_fit") and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             accuracies = {name: self._test_accuracy(path) for name, path in _saved_checkpoints(self.trainer).items()}
             self._summarise(accuracies, self.trainer.log_dir)
 

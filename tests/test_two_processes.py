@@ -17,9 +17,7 @@ ROOT = Path(__file__).parent.parent
      ["GemMiner", "--pruner.search_epochs", "2"]],
     ids=lambda pruner: pruner[0],
 )  # fmt: skip
-def test_both_ranks_end_with_the_same_masks_and_weights_at_the_exact_density(
-    pruner: list[str], tmp_path: Path
-) -> None:
+def test_both_ranks_end_with_the_same_masks_and_weights_at_the_exact_density(pruner: list[str], tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-m", "sparsity", "fit", "--data", "Digits", "--data.limit", "256", "--data.batch_size", "32",
          "--model.network", "FC", "--trainer.max_epochs", "3", "--pruner", *pruner, "--pruner.density", "0.1",

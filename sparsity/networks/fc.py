@@ -5,7 +5,7 @@ from collections import OrderedDict
 from itertools import pairwise
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from sparsity.errors import SparsityError
 from sparsity.networks.initialisation import WeightInit, initialise_weights
@@ -13,6 +13,8 @@ from sparsity.networks.initialisation import WeightInit, initialise_weights
 
 class FC(nn.Sequential):
     """Linear layers with ReLU between them; the default is the 6-layer network of 119,400 weights for MNIST.
+
+    Maps images `[batch, *input_shape]` to logits `[batch, num_classes]`.
 
     Args:
         input_shape: `[channels, height, width]`, or `[features]`, of one sample.
@@ -52,7 +54,3 @@ class FC(nn.Sequential):
         self.input_shape = tuple(input_shape)
         self.num_classes = num_classes
         initialise_weights(self, init)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images `[batch, *input_shape]` to logits `[batch, num_classes]`."""
-        return super().forward(images)

@@ -4,7 +4,7 @@ import math
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 WeightInit = Literal["standard", "kaiming_normal", "kaiming_uniform", "signed_constant"]
 
@@ -32,7 +32,7 @@ def initialise_weights(network: nn.Module, init: WeightInit) -> None:
 
 
 @torch.no_grad()
-def make_signed_constant(weight: nn.Parameter) -> None:
+def make_signed_constant(weight: Tensor) -> None:
     """Replace a weight `[out, in, ...]` in place by `sign(weight) * sqrt(2 / fan_in)`, zeros staying zero."""
     fan_in = weight[0].numel()
     weight.sign_().mul_(math.sqrt(2 / fan_in))

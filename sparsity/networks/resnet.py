@@ -115,7 +115,8 @@ class ResNet(nn.Module):
         """Map images `[batch, *input_shape]` to logits `[batch, num_classes]`."""
         out = F.relu(self.bn(self.conv(images)))
         out = self.blocks(out)
-        return self.fc(out.mean(dim=(2, 3)))
+        logits: Tensor = self.fc(out.mean(dim=(2, 3)))
+        return logits
 
 
 class ResNet20(ResNet):

@@ -16,5 +16,5 @@ def scheduled_density(step: int, steps: int, density: float, schedule: Schedule 
     """
     progress = step / steps
     if schedule == "exponential":
-        return density**progress
+        return float(density**progress)
     return 1 - (1 - density) * progress

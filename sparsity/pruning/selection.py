@@ -40,7 +40,7 @@ def keep_highest(
 
     if isinstance(count, int):
         _require(sum(floor.values()), count, sum(available.values()), "the network")
-        parts = top_k(torch.cat(list(values.values())), count).split([v.numel() for v in values.values()])
+        parts = torch.split(top_k(torch.cat(list(values.values())), count), [v.numel() for v in values.values()])
         kept = dict(zip(values, parts, strict=True))
     else:
         for name in values:

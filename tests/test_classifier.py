@@ -1,0 +1,75 @@
+from functools import partial
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sparsity.classifier import ClassificationTotals, SparseClassifier
+from sparsity.datamodules import Digits
+from sparsity.errors import SparsityError
+from sparsity.masks import sizes
+from sparsity.networks import FC
+
+
+def test_totals_are_means_over_samples_not_batches() -> None:
+    totals = ClassificationTotals()
+    logits = torch.tensor([[2.0, 1, 0, 0, 0, 0], [0, 5, 4, 3, 2, 1], [1, 2, 3, 4, 5, 6]])
+    labels = torch.tensor([0, 5, 0])
+    totals.update(torch.tensor(1.0), logits[:2], labels[:2])
+    totals.update(torch.tensor(4.0), logits[2:], labels[2:])
+    means = totals.compute()
+    assert means["loss"] == 2
+    assert means["accuracy"] == pytest.approx(1 / 3)
+    assert means["top5_accuracy"] == pytest.approx(2 / 3)  # the last one's label is sixth
+
+
+@pytest.mark.parametrize("logits", [torch.zeros(4, 3), torch.full((4, 3), torch.nan)])
+def test_a_network_that_says_nothing_has_no_hits(logits: torch.Tensor) -> None:
+    totals = ClassificationTotals()
+    totals.update(torch.tensor(0.0), logits, torch.tensor([0, 1, 2, 0]))
+    assert totals.compute()["accuracy"] == 0
+
+
+def test_weight_decay_acts_on_weights_alone_unless_asked() -> None:
+    make = partial(torch.optim.SGD, lr=0.1, weight_decay=0.01)
+    groups = SparseClassifier(FC(), optimizer=make).configure_optimizers().param_groups
+    assert [g["weight_decay"] for g in groups] == [0.01, 0.0]
+    assert [{p.ndim for p in g["params"]} for g in groups] == [{2}, {1}]
+    (everything,) = SparseClassifier(FC(), optimizer=make, decay_all=True).configure_optimizers().param_groups
+    assert everything["weight_decay"] == 0.01
+
+
+def test_dense_layers_are_not_masked() -> None:
+    assert "fc1" not in sizes(SparseClassifier(FC(), dense_layers=["fc1"]).network)
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.1, float("nan")])
+def test_label_smoothing_outside_its_range_is_refused(smoothing: float) -> None:
+    with pytest.raises(SparsityError, match="label_smoothing"):
+        SparseClassifier(FC(), label_smoothing=smoothing)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [(FC((1, 14, 14)), r"Digits has input_shape \(1, 28, 28\), .* made for \(1, 14, 14\)"),
+     (FC(num_classes=7), "num_classes 10")],
+)  # fmt: skip
+def test_data_that_the_network_was_not_made_for_are_refused(network: nn.Module, message: str, tmp_path: Any) -> None:
+    trainer = pl.Trainer(max_epochs=1, logger=False, accelerator="cpu", default_root_dir=tmp_path)
+    with pytest.raises(SparsityError, match=message):
+        trainer.fit(SparseClassifier(network), Digits())
+
+
+def test_evaluation_gives_the_accuracy_computed_by_hand(tmp_path: Any) -> None:
+    module, data = SparseClassifier(FC()), Digits()
+    trainer = pl.Trainer(logger=False, accelerator="cpu", default_root_dir=tmp_path, enable_progress_bar=False)
+    (metrics,) = trainer.test(module, data, verbose=False)
+    batches = [data.on_after_batch_transfer(batch, 0) for batch in data.test_dataloader()]
+    images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    with torch.no_grad():
+        logits = module.network.eval()(images)
+    assert metrics["test/accuracy"] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
+    assert metrics["test/loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
