@@ -5,10 +5,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
 from pytorch_lightning.callbacks import Checkpoint
+from torch import Tensor
 from typing_extensions import override
 
 from sparsity.callbacks.pruning import find_pruner, whole_number
+
+_RANDOM_STATES = "random_states"
 
 
 class SparseCheckpoint(Checkpoint):
@@ -17,6 +22,8 @@ class SparseCheckpoint(Checkpoint):
     The last one is saved when training starts (so right after pruning before training) and after every epoch. The
     best one is chosen among networks of the final density only: a network half-way through pruning may be more
     accurate and is not what was asked for. A file is complete or not there: it is written aside and then renamed.
+    Torch's random states are saved too, so that a resumed run draws the same dropout masks, if its DataLoaders have
+    generators of their own as those of `sparsity.datamodules` have.
 
     Args:
         monitor: The logged metric that tells the best; without validation there is only the last.
@@ -43,6 +50,7 @@ class SparseCheckpoint(Checkpoint):
         self.last_model_path = ""
         self._folder: Path | None = None
         self._last_step = -1
+        self._random_state: dict[str, Tensor] | None = None
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -51,7 +59,24 @@ class SparseCheckpoint(Checkpoint):
             self._folder = Path(trainer.strategy.broadcast(root)) / "checkpoints"
 
     @override
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint[_RANDOM_STATES] = _gather(_random_state(pl_module.device))
+
+    @override
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        states = checkpoint.get(_RANDOM_STATES, [])
+        # With another number of processes there is no exact continuation; each keeps its own state.
+        self._random_state = states[trainer.global_rank] if len(states) == trainer.world_size else None
+
+    @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._random_state is not None:
+            _set_random_state(self._random_state, pl_module.device)
+            self._random_state = None
         self._save_last(trainer)
 
     @override
@@ -99,3 +124,25 @@ class SparseCheckpoint(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_model_score = state_dict["best_model_score"]
         self.best_model_path = state_dict["best_model_path"]
+
+
+def _random_state(device: torch.device) -> dict[str, Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def _set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def _gather(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Every rank's state, on every rank."""
+    if not dist.is_initialized():
+        return [state]
+    states: list[dict[str, Tensor]] = [{}] * dist.get_world_size()
+    dist.all_gather_object(states, state)
+    return states

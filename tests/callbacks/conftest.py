@@ -47,7 +47,8 @@ def loader() -> DataLoader[Any]:
     generator = torch.Generator().manual_seed(1)
     labels = torch.arange(48) % 3
     images = torch.randn(48, 1, 4, 4, generator=generator) + labels.view(-1, 1, 1, 1)
-    return DataLoader(TensorDataset(images, labels), batch_size=8)
+    # With a generator of its own a loader leaves the global random state to dropout.
+    return DataLoader(TensorDataset(images, labels), batch_size=8, generator=generator)
 
 
 @pytest.fixture

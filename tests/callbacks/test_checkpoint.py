@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from sparsity.callbacks import GemMiner, SparseCheckpoint
+from sparsity.callbacks import GemMiner, Random, SparseCheckpoint
 from sparsity.errors import SparsityError
 
 
@@ -70,3 +70,18 @@ def test_without_validation_there_is_only_the_last(
 def test_an_interval_that_is_not_positive_is_refused() -> None:
     with pytest.raises(SparsityError, match="every_n_train_steps"):
         SparseCheckpoint(every_n_train_steps=0)
+
+
+def test_dropout_goes_on_where_it_was(make_module: Any, make_trainer: Any, loader: DataLoader[Any]) -> None:
+    def fit(max_epochs: int, seed: int, resume: str | None = None) -> tuple[dict[str, torch.Tensor], str]:
+        torch.manual_seed(seed)
+        module, checkpoint = make_module(), SparseCheckpoint()
+        module.body.append(torch.nn.Dropout(0.5))
+        trainer = make_trainer(Random(0.5), checkpoint, max_epochs=max_epochs, enable_checkpointing=True)
+        trainer.fit(module, loader, loader, ckpt_path=resume)
+        return module.state_dict(), checkpoint.last_model_path
+
+    whole, _ = fit(4, seed=1)
+    _, half = fit(2, seed=1)
+    resumed, _ = fit(4, seed=2, resume=half)
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in whole.items())
