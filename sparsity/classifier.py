@@ -155,7 +155,10 @@ class SparseClassifier(pl.LightningModule):
             return optimizer
         weights = [p for p in self.parameters() if p.ndim > 1]
         others = [p for p in self.parameters() if p.ndim <= 1]
-        return make([{"params": weights}, {"params": others, "weight_decay": 0.0}])
+        # The names tell their learning rates apart in the log.
+        return make(
+            [{"params": weights, "name": "weights"}, {"params": others, "name": "undecayed", "weight_decay": 0.0}]
+        )
 
 
 class ClassificationTotals(Metric):

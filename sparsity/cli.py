@@ -220,7 +220,7 @@ def _default_callbacks(trainer: dict[str, Any], own: list[Callback]) -> list[Cal
     if trainer["enable_checkpointing"] is not False and not _any(own, Checkpoint):
         defaults.append(SparseCheckpoint())
     if trainer["logger"] is not False and not trainer["fast_dev_run"] and not _any(own, LearningRateMonitor):
-        defaults.append(LearningRateMonitor())
+        defaults.append(LearningRateMonitor(logging_interval="epoch"))
     if not _any(own, DensityMonitor):
         defaults.append(DensityMonitor())
     return defaults
