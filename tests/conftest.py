@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -30,9 +31,13 @@ class Outcome(NamedTuple):
 
 
 @pytest.fixture
-def sparsity(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Callable[..., Outcome]:
+def sparsity(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Outcome]:
     """Run the command line in this process, as `python -m sparsity` does."""
     from sparsity.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["sparsity"])
 
     def run(*arguments: object) -> Outcome:
         capfd.readouterr()

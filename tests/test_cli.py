@@ -10,6 +10,8 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from sparsity.datamodules import CIFAR10
+
 QUICK = [
     "--data", "Digits", "--data.limit", "320", "--model.network", "FC", "--model.network.width", "20",
     "--trainer.max_epochs", "2", "--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu",
@@ -161,7 +163,6 @@ FC = ["--data", "Digits", "--model.network", "FC", "--trainer.max_epochs", "4"]
         ([*FC, "--pruner", "GemMiner", "--pruner.density", "0.1", "--pruner.search_epochs", "4"], "leaves 4 and 0"),
         ([*FC, "--pruner", "SynFlo", "--pruner.density", "0.1"], "no class is called SynFlo; did you mean SynFlow?"),
         ([*FC[:2], "--model.network", "FullyConnected"], "no class is called FullyConnected"),
-        (["--data", "CIFAR10", *FC[2:], "--data.data_dir", "nowhere"], "nowhere"),
         (["--data", "Digits", "--model.network", "torch.nn.Identity"], "no Linear or Conv2d layer to prune"),
         (["--data", "Digits", "--model.network", "ResNet20"], "set model.network.input_shape"),
         ([*FC, "--pruner", "SynFlow"], "pruner: SynFlow needs density"),
@@ -183,6 +184,17 @@ def test_wrong_input_is_one_clear_sentence_and_writes_nothing(
     assert outcome.code != 0
     assert message in outcome.err
     assert len(outcome.err.strip().splitlines()) <= 5  # the sentence, and what Lightning says of devices and seeds
+    assert not list(tmp_path.iterdir())
+
+
+def test_data_that_are_missing_without_a_network_are_named_with_their_place(
+    sparsity: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(CIFAR10.source, "url", "http://127.0.0.1:9/nothing.tar.gz")
+    outcome = sparsity("fit", "--data", "CIFAR10", "--data.data_dir", "nowhere", "--model.network", "ResNet20")
+    assert outcome.code == 2
+    assert "CIFAR10 is not in nowhere/cifar-10-batches-py and could not be downloaded" in outcome.err
     assert not list(tmp_path.iterdir())
 
 
