@@ -72,8 +72,7 @@ class PruningCallback(Callback, ABC):
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._zeros = _ZeroKeeper(network_of(pl_module))
-        self._zeros.attach(trainer.optimizers)
+        self.masks_changed(trainer)
 
     @override
     def on_before_optimizer_step(

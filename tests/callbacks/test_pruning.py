@@ -157,3 +157,16 @@ def test_weight_averaging_of_a_fixed_mask_keeps_the_density(
     assert exact(module, 0.3)
     nonzero = sum(int((layer.weight != 0).sum()) for layer in masked_layers(module).values())
     assert nonzero == sum(kept(module).values())
+
+
+def test_an_optimizer_has_one_hook_however_often_the_mask_changed(
+    make_module: Any, make_trainer: Any, loader: DataLoader[Any]
+) -> None:
+    class CountHooks(pl.Callback):
+        def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            self.count = len(trainer.optimizers[0]._optimizer_step_post_hooks)
+
+    hooks = CountHooks()
+    trainer = make_trainer(Random(0.5), hooks)
+    trainer.fit(make_module(), loader)
+    assert hooks.count == 1
