@@ -10,7 +10,8 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import nn
 from typing_extensions import override
 
-from sparsity.callbacks.pruning import PruningCallback, network_of, sample_shape, whole_number
+from sparsity.callbacks.pruning import PruningCallback, network_of, sample_shape
+from sparsity.errors import require_whole_number
 from sparsity.masks import kept
 from sparsity.pruning.iterative import Scope, prune_iteratively
 from sparsity.pruning.rescale import rescale_to_kept_fan_in
@@ -46,8 +47,8 @@ class PruneBeforeTraining(PruningCallback):
         rescale: Rescale = "none",
     ) -> None:
         super().__init__(density)
-        whole_number(iterations, "iterations", at_least=1)
-        whole_number(min_kept, "min_kept", at_least=0)
+        require_whole_number("iterations", iterations, at_least=1)
+        require_whole_number("min_kept", min_kept, at_least=0)
         self.iterations = iterations
         self.schedule: Schedule = schedule
         self.scope: Scope = scope

@@ -11,7 +11,8 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 from typing_extensions import override
 
-from sparsity.callbacks.pruning import find_pruner, whole_number
+from sparsity.callbacks.pruning import find_pruner
+from sparsity.errors import require_whole_number
 
 _RANDOM_STATES = "random_states"
 
@@ -41,7 +42,7 @@ class SparseCheckpoint(Checkpoint):
         every_n_train_steps: int | None = None,
     ) -> None:
         if every_n_train_steps is not None:
-            whole_number(every_n_train_steps, "every_n_train_steps", at_least=1)
+            require_whole_number("every_n_train_steps", every_n_train_steps, at_least=1)
         self.monitor = monitor
         self.mode = mode
         self.every_n_train_steps = every_n_train_steps

@@ -1,6 +1,5 @@
 """The base of all pruning callbacks: exact density, zeros that stay zero, one mask on all ranks."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, ClassVar, cast
@@ -215,13 +214,3 @@ def require_finite_weights(network: nn.Module) -> None:
             raise NonFiniteError(
                 f"training diverged: layer {name!r} has weights that are NaN or infinite; lower the learning rate"
             )
-
-
-def whole_number(value: float, name: str, at_least: int) -> None:
-    """Check an argument that counts something.
-
-    Raises:
-        SparsityError: If it is not a whole number of at least `at_least`.
-    """
-    if not (math.isfinite(value) and value == int(value) and value >= at_least):
-        raise SparsityError(f"{name} must be a whole number of at least {at_least}, not {value}")

@@ -13,8 +13,8 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from typing_extensions import override
 
-from sparsity.callbacks.pruning import PruningCallback, network_of, whole_number
-from sparsity.errors import SparsityError
+from sparsity.callbacks.pruning import PruningCallback, network_of
+from sparsity.errors import SparsityError, require_whole_number
 from sparsity.masks import kept, masked_layers, masks, set_mask, sizes
 from sparsity.networks.initialisation import make_signed_constant
 from sparsity.pruning.iterative import Scope, kept_count
@@ -88,10 +88,10 @@ class GemMiner(PruningCallback):
     ) -> None:
         super().__init__(density)
         if search_epochs is not None:
-            whole_number(search_epochs, "search_epochs", at_least=2)
+            require_whole_number("search_epochs", search_epochs, at_least=2)
         if period is not None:
-            whole_number(period, "period", at_least=1)
-        whole_number(min_kept, "min_kept", at_least=0)
+            require_whole_number("period", period, at_least=1)
+        require_whole_number("min_kept", min_kept, at_least=0)
         if not penalty_weight >= 0:
             raise SparsityError(f"penalty_weight must be at least 0, not {penalty_weight}")
         if not 0 <= rounding_noise <= 1:

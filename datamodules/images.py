@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from sparsity.datamodules.augmentation import Normalise
 from sparsity.datamodules.loading import Batch, EpochSampler, InMemoryImages, ResumableLoader, unchanged
-from sparsity.errors import SparsityError
+from sparsity.errors import SparsityError, require_whole_number
 from sparsity.randomness import named_generator
 
 SPLIT_SEED = 0
@@ -206,16 +206,6 @@ class ImageDataModule(pl.LightningDataModule):
         """
         self.seed = state_dict["seed"]
         self._position = state_dict.get("position")
-
-
-def require_whole_number(name: str, value: int, at_least: int) -> None:
-    """Check an argument.
-
-    Raises:
-        SparsityError: If it is not an int, or too small.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
-        raise SparsityError(f"{name} must be a whole number, at least {at_least}, not {value!r}")
 
 
 def _loaded(images: InMemoryImages | None, stage: str) -> InMemoryImages:

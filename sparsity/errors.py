@@ -7,3 +7,13 @@ class SparsityError(ValueError):
 
 class NonFiniteError(SparsityError):
     """A saliency, weight or gradient that is NaN or infinite, with the layer it was found in."""
+
+
+def require_whole_number(name: str, value: int, at_least: int) -> None:
+    """Check an argument that counts something.
+
+    Raises:
+        SparsityError: If it is not an int, or too small.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+        raise SparsityError(f"{name} must be a whole number of at least {at_least}, not {value!r}")

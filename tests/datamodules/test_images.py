@@ -62,12 +62,12 @@ def test_shape_and_number_of_classes_are_known_before_anything_is_read(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 0}, "batch_size must be a whole number, at least 1, not 0"),
-        ({"batch_size": 1.5}, "batch_size must be a whole number, at least 1, not 1.5"),
-        ({"val_size": -1}, "val_size must be a whole number, at least 0, not -1"),
-        ({"num_workers": -1}, "num_workers must be a whole number, at least 0, not -1"),
-        ({"limit": 0}, "limit must be a whole number, at least 1, not 0"),
-        ({"limit": True}, "limit must be a whole number, at least 1, not True"),
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1, not 0"),
+        ({"batch_size": 1.5}, "batch_size must be a whole number of at least 1, not 1.5"),
+        ({"val_size": -1}, "val_size must be a whole number of at least 0, not -1"),
+        ({"num_workers": -1}, "num_workers must be a whole number of at least 0, not -1"),
+        ({"limit": 0}, "limit must be a whole number of at least 1, not 0"),
+        ({"limit": True}, "limit must be a whole number of at least 1, not True"),
     ],
 )
 def test_a_bad_argument_is_refused_at_once(options: dict[str, Any], message: str) -> None:
