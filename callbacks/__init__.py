@@ -5,10 +5,12 @@ from sparsity.callbacks.checkpoint import SparseCheckpoint
 from sparsity.callbacks.density import DensityMonitor
 from sparsity.callbacks.pruning import PruningCallback
 from sparsity.callbacks.score_search import GemMiner
+from sparsity.callbacks.zeros import KeepMasks
 
 __all__ = [
     "DensityMonitor",
     "GemMiner",
+    "KeepMasks",
     "Magnitude",
     "PruneBeforeTraining",
     "PruningCallback",

@@ -10,7 +10,8 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import nn
 from typing_extensions import override
 
-from sparsity.callbacks.pruning import PruningCallback, network_of, sample_shape
+from sparsity.callbacks.pruning import PruningCallback, sample_shape
+from sparsity.callbacks.zeros import network_of
 from sparsity.errors import require_whole_number
 from sparsity.masks import kept
 from sparsity.pruning.iterative import Scope, prune_iteratively

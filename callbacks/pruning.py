@@ -9,11 +9,11 @@ import torch
 from pytorch_lightning.callbacks import Callback, StochasticWeightAveraging, WeightAveraging
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
 
+from sparsity.callbacks.zeros import ZeroKeeper, clips_norm, network_of
 from sparsity.errors import NonFiniteError, SparsityError
-from sparsity.masks import add_masks, apply_masks, masked_layers, masks, set_mask, sizes
+from sparsity.masks import add_masks, masked_layers, masks, set_mask, sizes
 
 
 class PruningCallback(Callback, ABC):
@@ -37,7 +37,7 @@ class PruningCallback(Callback, ABC):
         if not 0 < density <= 1:  # also refuses NaN
             raise SparsityError(f"density is the fraction of weights to keep, in (0, 1]; {density} is not")
         self.density = density
-        self._zeros: _ZeroKeeper | None = None
+        self._zeros: ZeroKeeper | None = None
 
     @property
     @abstractmethod
@@ -77,8 +77,7 @@ class PruningCallback(Callback, ABC):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        # A norm over all gradients would count those of pruned weights.
-        if trainer.gradient_clip_val is not None and trainer.gradient_clip_algorithm != "value" and self._zeros:
+        if self._zeros and clips_norm(trainer):
             self._zeros.mask_gradients()
 
     @override
@@ -111,7 +110,7 @@ class PruningCallback(Callback, ABC):
         network = network_of(trainer.lightning_module)
         if trainer.world_size > 1:
             set_mask(network, trainer.strategy.broadcast(masks(network)), trainer.optimizers)
-        self._zeros = self._zeros or _ZeroKeeper(network)
+        self._zeros = self._zeros or ZeroKeeper(network)
         self._zeros.refresh()
         self._zeros.attach(trainer.optimizers)
 
@@ -132,46 +131,6 @@ class PruningCallback(Callback, ABC):
                 )
             if position < callbacks.index(self):
                 raise SparsityError(f"list {pruner} before {averaging}, which copies the network before it has masks")
-
-
-class _ZeroKeeper:
-    """Multiplies weights by their masks right after every optimizer step."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self._network = network
-        self._weights: list[Tensor] = [layer.get_parameter("weight") for layer in masked_layers(network).values()]
-        self._handles: list[RemovableHandle] = []
-        self.refresh()
-
-    def refresh(self) -> None:
-        apply_masks(self._network)
-        # Multiplying by float masks is seven times faster than by bool ones.
-        self._masks = [m.to(w.dtype) for m, w in zip(masks(self._network).values(), self._weights, strict=True)]
-
-    def attach(self, optimizers: Iterable[Optimizer]) -> None:
-        self.detach()
-        self._handles = [o.register_step_post_hook(self._zero_weights) for o in optimizers]
-
-    def detach(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
-
-    @torch.no_grad()
-    def _zero_weights(self, *_: Any) -> None:
-        torch._foreach_mul_(self._weights, tuple(self._masks))
-
-    @torch.no_grad()
-    def mask_gradients(self) -> None:
-        pairs = [(w.grad, m) for w, m in zip(self._weights, self._masks, strict=True) if w.grad is not None]
-        if pairs:
-            torch._foreach_mul_([g for g, _ in pairs], [m for _, m in pairs])
-
-
-def network_of(module: pl.LightningModule) -> nn.Module:
-    """The part of a LightningModule that is pruned: its `network` if it has one, else all of it."""
-    network = getattr(module, "network", None)
-    return network if isinstance(network, nn.Module) else module
 
 
 def find_pruner(trainer: pl.Trainer) -> PruningCallback | None:

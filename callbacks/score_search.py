@@ -13,7 +13,8 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from typing_extensions import override
 
-from sparsity.callbacks.pruning import PruningCallback, network_of
+from sparsity.callbacks.pruning import PruningCallback
+from sparsity.callbacks.zeros import network_of
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.masks import kept, masked_layers, masks, set_mask, sizes
 from sparsity.networks.initialisation import make_signed_constant

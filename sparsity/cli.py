@@ -22,7 +22,7 @@ from typing_extensions import override
 # Importing them makes their classes known to YAML and flags by their bare names.
 import sparsity.datamodules
 import sparsity.networks
-from sparsity.callbacks import DensityMonitor, PruningCallback, SparseCheckpoint
+from sparsity.callbacks import DensityMonitor, KeepMasks, PruningCallback, SparseCheckpoint
 from sparsity.checkpoints import newest_checkpoint, read_checkpoint, require_fitting
 from sparsity.classifier import SparseClassifier
 from sparsity.errors import SparsityError
@@ -126,7 +126,7 @@ class SparsityCLI(LightningCLI):
         config = {**self._get(self.config_init, "trainer"), **kwargs}
         own = config["callbacks"] or []
         own = own if isinstance(own, list) else [own]
-        config["callbacks"] = [*([pruner] if pruner else []), *own]
+        config["callbacks"] = [pruner or KeepMasks(), *own]
         return self._instantiate_trainer(config, _default_callbacks(config, own))
 
     @override
@@ -163,8 +163,8 @@ class SparsityCLI(LightningCLI):
         pruner = self._get(self.config_init, "pruner")
         weights, total = sum(kept(self.model.network).values()), sum(sizes(self.model.network).values())
         summary = {
-            "method": type(pruner).__name__ if pruner else "dense",
-            "density_asked": pruner.density if pruner else 1.0,
+            "method": type(pruner).__name__ if pruner else "dense" if weights == total else "masks kept",
+            "density_asked": pruner.density if pruner else weights / total,
             "density": weights / total,
             "kept": weights,
             "weights": total,
@@ -177,7 +177,7 @@ class SparsityCLI(LightningCLI):
             (Path(folder) / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
         tested = ", ".join(f"{value:.2%} ({name})" for name, value in accuracies.items())
         print(
-            f"{summary['method']}: density {summary['density_asked']:g} asked, {summary['density']:.6g} reached "
+            f"{summary['method']}: density {summary['density_asked']:.6g} asked, {summary['density']:.6g} reached "
             f"({weights:,} of {total:,} weights); test accuracy {tested or 'not measured'}; log in {folder}"
         )
 
