@@ -38,3 +38,15 @@ def test_every_command_is_understood(command: str, sparsity: Any, monkeypatch: p
 def test_the_readme_has_commands() -> None:
     assert QUICKSTART in COMMANDS
     assert len(COMMANDS) >= 6
+
+
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda path: path.stem)
+def test_every_command_of_the_docs_is_understood(page: Path, sparsity: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for line in page.read_text().splitlines():
+        if line.startswith("    python -m sparsity fit"):
+            outcome = sparsity(*shlex.split(line.strip().removeprefix("python -m sparsity ")), "--print_config")
+            assert outcome.code == 0, f"{line.strip()}: {outcome.err}"
