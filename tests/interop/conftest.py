@@ -1,6 +1,5 @@
 """The reference folder with published networks and real images, for those who have it."""
 
-import os
 import pickle
 from pathlib import Path
 
@@ -10,15 +9,6 @@ import torch
 from torch import Tensor
 
 Images = tuple[Tensor, Tensor]
-
-
-@pytest.fixture(scope="session")
-def reference() -> Path:
-    beside = Path(__file__).parents[3] / "shared" / "reference"
-    folder = Path(os.environ.get("SPARSITY_REFERENCE", beside))
-    if not (folder / "published").is_dir():
-        pytest.skip("no published networks: set SPARSITY_REFERENCE to the reference folder")
-    return folder
 
 
 @pytest.fixture(scope="session")

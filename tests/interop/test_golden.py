@@ -34,7 +34,7 @@ def test_every_published_fc_network_evaluates_to_its_recorded_accuracy(
     reference: Path, mnist_test: tuple[Tensor, Tensor]
 ) -> None:
     checked = 0
-    for row in csv.DictReader((reference / "golden" / "fc_mnist_test_accuracy.csv").open()):
+    for row in csv.DictReader((reference / "golden" / "fc_mnist_test_accuracy.csv").read_text().splitlines()):
         label = "" if row["density_label"] in ("0", "100") else f"_{row['density_label']}"
         path = published_file(reference / "published" / "FC", f"{row['method']}{label}_{row['seed']}")
         if path is None:
@@ -54,7 +54,7 @@ def test_every_published_fc_network_evaluates_to_its_recorded_accuracy(
 def test_every_published_resnet_evaluates_to_its_recorded_accuracy(
     reference: Path, cifar_test: tuple[Tensor, Tensor]
 ) -> None:
-    for row in csv.DictReader((reference / "golden" / "resnet20_cifar10_accuracy.csv").open()):
+    for row in csv.DictReader((reference / "golden" / "resnet20_cifar10_accuracy.csv").read_text().splitlines()):
         path = published_file(reference / "published" / "ResNet20", row["network"])
         assert path is not None
         network = load_network(path)
