@@ -1,5 +1,6 @@
 """Everything that acts during a fit: pruners, and what watches them."""
 
+from sparsity.callbacks.analysis import NetworkComparison, TopologyAnalysis
 from sparsity.callbacks.before_training import Magnitude, PruneBeforeTraining, Random, SynFlow
 from sparsity.callbacks.checkpoint import SparseCheckpoint
 from sparsity.callbacks.density import DensityMonitor
@@ -12,9 +13,11 @@ __all__ = [
     "GemMiner",
     "KeepMasks",
     "Magnitude",
+    "NetworkComparison",
     "PruneBeforeTraining",
     "PruningCallback",
     "Random",
     "SparseCheckpoint",
     "SynFlow",
+    "TopologyAnalysis",
 ]

@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,11 +25,14 @@ import sparsity.networks
 from sparsity.callbacks import DensityMonitor, KeepMasks, PruningCallback, SparseCheckpoint
 from sparsity.checkpoints import newest_checkpoint, read_checkpoint, require_fitting
 from sparsity.classifier import SparseClassifier
+from sparsity.commands import analyze, convert
 from sparsity.errors import SparsityError
 from sparsity.masks import kept, sizes
 from sparsity.messages import one_sentence
 
 _SUBCOMMANDS = {
+    "analyze": "Analyse and compare trained networks, ours and published ones.",
+    "convert": "Turn another program's checkpoint into one of ours.",
     "fit": "Prune and train a network.",
     "validate": "Evaluate a trained network on the validation images.",
     "test": "Evaluate a trained network on the test images.",
@@ -98,7 +101,11 @@ class SparsityCLI(LightningCLI):
     @override
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         super().setup_parser(*args, **kwargs)
-        for choice in self.parser._subcommands_action._choices_actions:  # type: ignore[union-attr]
+        subcommands = self.parser._subcommands_action
+        assert subcommands is not None
+        for name in _COMMANDS:  # listed here; `main` runs them without a Trainer
+            subcommands.add_subcommand(name, _command_parser(name))
+        for choice in subcommands._choices_actions:
             choice.help = _SUBCOMMANDS[choice.dest]
         for name, parser in self._subcommand_parsers.items():
             parser.description = f"{_SUBCOMMANDS[name]} Any YAML given by --config can be overridden by flags."
@@ -187,14 +194,40 @@ def main(args: Sequence[str] | None = None) -> None:
     for message in _NOT_FOR_OUR_USERS:
         warnings.filterwarnings("ignore", message=message)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)
+    arguments = sys.argv[1:] if args is None else list(args)
     try:
-        SparsityCLI(args)
+        if arguments and arguments[0] in _COMMANDS:
+            _run_command(*arguments)
+        else:
+            SparsityCLI(args)
     except Exception as error:
         mistake = _users_mistake(error)
         if mistake is None:
             raise
         print(f"error: {mistake}", file=sys.stderr)
         sys.exit(2)
+
+
+_COMMANDS: dict[str, Callable[..., None]] = {"analyze": analyze, "convert": convert}
+
+
+def _command_parser(name: str) -> OneSentenceParser:
+    parser = OneSentenceParser(prog=f"sparsity {name}", description=_SUBCOMMANDS[name])
+    if name == "analyze":
+        files = "Checkpoints of this program, of SynFlow's or of Gem-Miner's, in any mix."
+        labels = "Names of the networks in tables and figures, one per checkpoint. Default: from the paths."
+        parser.add_argument("checkpoints", nargs="+", type=str, help=files)
+        parser.add_argument("--names", nargs="+", type=str, help=labels)
+    else:
+        parser.add_argument("path", type=str, help="A checkpoint of SynFlow's program or Gem-Miner's.")
+    parser.add_function_arguments(_COMMANDS[name], skip={"checkpoints", "names", "path"}, as_group=False)
+    return parser
+
+
+def _run_command(name: str, *arguments: str) -> None:
+    parser = _command_parser(name)
+    config = parser.instantiate_classes(parser.parse_args(list(arguments)))
+    _COMMANDS[name](**config.as_dict())
 
 
 def _users_mistake(error: BaseException | None) -> Exception | None:

@@ -8,17 +8,18 @@ nothing is lost in greyscale; for the same reason images use a map that only eve
 
 import math
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import wraps
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, cast
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar, cast
 
 import numpy as np
 from matplotlib import colormaps, style
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import Collection
 from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
@@ -36,7 +37,6 @@ _LINES: tuple[Literal["-", "--", "-.", ":"], ...] = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "p")
 _HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----", "++++", "||||", "oooo", "//..", "\\\\--", "||..")
 
-_EMPTY = Line2D([], [], color="0.4", ls="", marker="x", label="empty")
 _WIDTH = 7.0  # inches: the text of a page
 _FONT = 8.0  # points
 _SMALL = 7.0
@@ -57,6 +57,7 @@ _STYLE = {
 
 
 _Kind = TypeVar("_Kind")
+_P = ParamSpec("_P")
 
 
 class _Look(NamedTuple):
@@ -89,13 +90,22 @@ class _Ticks(NamedTuple):
     room: float
 
 
-@contextmanager
-def _styled() -> Iterator[None]:
-    with style.context(["default", _STYLE]):
-        yield
+def _figure_in_style(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
+    """Let a function draw in our style, and fix the layout of its figure."""
+
+    @wraps(draw)
+    def drawn(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
+        with style.context(["default", _STYLE]):
+            figure = draw(*args, **kwargs)
+            # A constrained layout starts from the last one and shifts with every drawing: lay out once.
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
+        return figure
+
+    return drawn
 
 
-@_styled()
+@_figure_in_style
 def density_figure(densities: Mapping[str, Densities]) -> Figure:
     """Density of every layer, one line per network, the overall density in the legend.
 
@@ -122,7 +132,7 @@ def density_figure(densities: Mapping[str, Densities]) -> Figure:
     return figure
 
 
-@_styled()
+@_figure_in_style
 def layer_lines_figure(values: Mapping[str, Mapping[str, float]], label: str) -> Figure:
     """One value per layer, one line per network.
 
@@ -130,10 +140,10 @@ def layer_lines_figure(values: Mapping[str, Mapping[str, float]], label: str) ->
         values: By network name, then by layer name; NaN leaves a gap.
         label: What the values are, with their unit.
     """
-    return _layer_lines(values, list(values), label, {})[0]
+    return _layer_lines(values, [_label(name, 48) for name in values], label, {})[0]
 
 
-@_styled()
+@_figure_in_style
 def violin_figure(samples: Mapping[str, Mapping[str, Array]], label: str) -> Figure:
     """The distribution of many values per layer, the networks side by side.
 
@@ -154,14 +164,14 @@ def violin_figure(samples: Mapping[str, Mapping[str, Array]], label: str) -> Fig
         for name, look in zip(samples, _looks(), strict=False)
     ]
     if any(not np.isfinite(sample).any() for layers_of in samples.values() for sample in layers_of.values()):
-        handles.append(_EMPTY)
+        handles.append(_empty())
     room = 2.4 if len(chunks) == 1 else 1.5
     figure = _figure(_WIDTH, 0.15 + sum(room + tick.room for tick in ticks), handles)
     grid = figure.subplots(len(chunks), 1, sharey=True, squeeze=False)[:, 0]
     for axes, chunk, tick in zip(grid, chunks, ticks, strict=True):
         _clean(axes)
         _name_axis(axes.xaxis, chunk, tick)
-        axes.set_xlim(-0.5, len(chunk) - 0.5)
+        axes.set_xlim(-0.5, max(1, len(chunk)) - 0.5)
         axes.vlines(np.arange(1, len(chunk)) - 0.5, 0, 1, transform=axes.get_xaxis_transform(), color="0.9", lw=0.6)
         for number, (values, look) in enumerate(zip(samples.values(), _looks(), strict=False)):
             for place, layer in enumerate(chunk):
@@ -173,7 +183,7 @@ def violin_figure(samples: Mapping[str, Mapping[str, Array]], label: str) -> Fig
     return figure
 
 
-@_styled()
+@_figure_in_style
 def matrix_figure(
     matrix: Array,
     names: Sequence[str],
@@ -194,15 +204,16 @@ def matrix_figure(
         SparsityError: If there is not one name per row and column.
     """
     n = len(names)
-    if matrix.shape != (n, n):
-        raise SparsityError(f"{n} names label a matrix of {n} x {n}, not {list(matrix.shape)}")
-    side = min(max(0.45 * n, 2.2), 6.0)
-    slot = side / max(n, 1)
+    if n == 0 or matrix.shape != (n, n):
+        raise SparsityError(f"a labelled matrix has one name per row and column, not {n} for {list(matrix.shape)}")
+    side = min(max(0.45 * n, 1.8), 6.0)
+    slot = side / n
     ticks = _ticks(names, slot)
-    figure = _figure(side + _text_width(names) + 1.1, side + ticks.room + (0.6 if title else 0.3))
+    figure = _figure(
+        side + _text_width([_label(name) for name in names]) + 1.1, side + ticks.room + (0.6 if title else 0.3)
+    )
     axes = figure.subplots()
     _clean(axes)
-    axes.set_facecolor("0.85")
     values = np.ma.masked_invalid(matrix.astype(np.float64))
     norm = Normalize(*value_range) if value_range else _scale([matrix])
     image = axes.imshow(values, _colours(), norm)
@@ -217,37 +228,35 @@ def matrix_figure(
     return figure
 
 
-@_styled()
+@_figure_in_style
 def first_layer_figure(maps: Mapping[str, Array]) -> Figure:
     """First-layer sums as images on one scale, symmetric around 0; colour channels side by side.
 
     Args:
         maps: By network name, `[channels, height, width]` or `[height, width]`.
     """
-    images = {_label(name, 24): array if array.ndim == 3 else array[None] for name, array in maps.items()}
-    channels = max(map(len, images.values()), default=1)
-    rows = len(images) if channels > 1 else math.ceil(len(images) / 4)
-    rows = max(1, rows)
-    columns = channels if channels > 1 else max(1, math.ceil(len(images) / rows))
-    panel = 1.55
-    figure = _figure(columns * panel + 0.8, rows * (panel + 0.2))
-    grid = figure.subplots(rows, columns, squeeze=False)
+    rows = _panels(maps)
+    columns = max(map(len, rows), default=1)
+    figure = _figure(columns * 1.55 + 0.8, max(1, len(rows)) * 1.75)
+    grid = figure.subplots(max(1, len(rows)), columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    limit = max((float(np.nanmax(np.abs(a))) for a in images.values() if np.isfinite(a).any()), default=0.0) or 1.0
+    limit = max((np.abs(array[np.isfinite(array)]).max(initial=0.0) for array in maps.values()), default=0.0) or 1.0
     norm = Normalize(-limit, limit)
-    places = iter(grid.flat) if channels == 1 else None
-    for row, (name, array) in enumerate(images.items()):
-        for channel, values in enumerate(array):
-            axes = next(places) if places else grid[row, channel]
-            image = axes.imshow(np.ma.masked_invalid(values), _SIGNED, norm)
-            axes.set_title(name if len(array) == 1 else f"{name}, {_channel(channel, len(array))}", fontsize=_SMALL)
-            if image is not None and (row, channel) == (0, 0):
-                _colour_bar(figure, image, list(grid.flat), "sum of weights over the units")
+    for places, row in zip(grid, rows, strict=False):
+        for axes, (title, image) in zip(places, row, strict=False):
+            axes.imshow(np.ma.masked_invalid(image), _SIGNED, norm)
+            axes.set_title(title, fontsize=_SMALL)
+    _colour_bar(
+        figure,
+        ScalarMappable(norm, _SIGNED),
+        list(grid.flat),
+        _wrapped("sum of weights over the units", len(grid) * 1.3),
+    )
     return figure
 
 
-@_styled()
+@_figure_in_style
 def kernel_sheet(kernels: Mapping[str, CommonKernels], top: int = 12) -> Figure:
     """The most common kernel patterns, one row per network; dark where a weight is kept.
 
@@ -255,24 +264,33 @@ def kernel_sheet(kernels: Mapping[str, CommonKernels], top: int = 12) -> Figure:
         kernels: By network name.
         top: How many patterns of each network.
     """
-    tile = (_WIDTH - 0.2) / top
-    figure = _figure(_WIDTH, (1.2 * tile + 0.55) * max(1, len(kernels)))
-    grid = figure.subplots(max(1, len(kernels)), 1, squeeze=False)[:, 0]
-    for axes in grid:
+    columns = max(1, min(top, 12))
+    tile = (_WIDTH - 0.2) / 12
+    pitch = 1 + 0.35 / tile  # a pattern and two lines of text, in tiles
+    rows = [max(1, math.ceil(min(top, len(common.counts)) / columns)) for common in kernels.values()] or [1]
+    figure = _figure(columns * tile + 0.2, sum(rows) * pitch * tile + 0.25 * len(rows))
+    grid = figure.subplots(len(rows), 1, squeeze=False, height_ratios=rows)[:, 0]
+    for axes, count in zip(grid, rows, strict=True):
         axes.set_axis_off()
-        axes.set(xlim=(0, top), ylim=(1 + 0.35 / tile, 0), aspect="equal", anchor="NW")
+        axes.set(xlim=(0, columns), ylim=(count * pitch, 0), aspect="equal", anchor="NW")
     for axes, (name, common) in zip(grid, kernels.items(), strict=False):
         axes.set_title(f"{_label(name, 60)} ({common.total:,} kernels)", loc="left", fontsize=_SMALL)
-        for place, (pattern, count) in enumerate(zip(common.patterns[:top], common.counts, strict=False)):
-            cell = 0.8 / max(pattern.shape)
-            x, y = (place + 0.1 + cell * np.arange(n + 1) for n in (pattern.shape[1], pattern.shape[0]))
-            axes.pcolormesh(x, y - place, pattern, cmap="Greys", vmin=0, vmax=1.25, edgecolors="0.6", linewidth=0.3)
-            share = _share(float(count) / max(common.total, 1))
-            axes.text(place + 0.5, 1.0, f"{share}\n{count:,}", ha="center", va="top", fontsize=_SMALL - 1)
+        for number, (pattern, count) in enumerate(zip(common.patterns[:top], common.counts, strict=False)):
+            x, y = number % columns + 0.1, number // columns * pitch
+            _pattern(axes, x, y, pattern)
+            share = f"{100 * count / max(common.total, 1):.2f} %\n{count:,}"
+            axes.text(
+                x + 0.4,
+                y + 0.06 + 0.8 * pattern.shape[0] / max(pattern.shape),
+                share,
+                ha="center",
+                va="top",
+                fontsize=_SMALL - 1,
+            )
     return figure
 
 
-@_styled()
+@_figure_in_style
 def training_figure(
     curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], label: str = "test accuracy"
 ) -> Figure:
@@ -282,7 +300,7 @@ def training_figure(
         curves: By run name, epochs and accuracies in [0, 1].
         label: Which accuracy.
     """
-    figure, axes = _lines(list(curves))
+    figure, axes = _lines([_label(name, 48) for name in curves])
     for number, ((epochs, accuracies), look) in enumerate(zip(curves.values(), _looks(), strict=False)):
         every = max(1, len(epochs) // 10)
         # Markers of different runs at different epochs, or they would hide each other.
@@ -294,18 +312,19 @@ def training_figure(
     return figure
 
 
-@_styled()
+@_figure_in_style
 def accuracy_density_figure(points: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
     """Accuracy against density, one line per method: means over runs of equal density, with standard deviations.
 
     Densities within one percent of each other count as equal: methods may keep a few weights more or fewer.
 
     Args:
-        points: By method, pairs of density in (0, 1] and accuracy in [0, 1], in any order.
+        points: By method, pairs of density and accuracy, both in [0, 1], in any order; density 0 has no place on a
+            logarithmic axis and is left out, as are accuracies that are not finite.
     """
-    figure, axes = _lines(list(points))
-    for pairs, look in zip(points.values(), _looks(), strict=False):
-        groups = _equal_densities(pairs)
+    figure, axes = _lines([_label(name, 48) for name in points])
+    drawn = [_equal_densities(pairs) for pairs in points.values()]
+    for groups, look in zip(drawn, _looks(), strict=False):
         density, accuracy = ([group[:, k].mean() for group in groups] for k in (0, 1))
         spread = [group[:, 1].std(ddof=1) if len(group) > 1 else np.nan for group in groups]
         axes.errorbar(
@@ -313,14 +332,14 @@ def accuracy_density_figure(points: Mapping[str, Sequence[tuple[float, float]]])
         )
     axes.yaxis.set_major_formatter(FuncFormatter(_percent))
     axes.set(xlabel="density (kept weights)", ylabel="accuracy (mean ± standard deviation)")
-    found = [density for pairs in points.values() for density, _ in pairs]
+    found = [density for groups in drawn for group in groups for density in group[:, 0]]
     if found:
         axes.set_xscale("log")
         axes.set_xlim(_log_percent(axes.xaxis, min(found), max(found)))
     return figure
 
 
-@_styled()
+@_figure_in_style
 def feature_map_figure(maps: Array, title: str = "") -> Figure:
     """Feature maps of one layer's units on one scale, numbered.
 
@@ -328,13 +347,13 @@ def feature_map_figure(maps: Array, title: str = "") -> Figure:
         maps: `[units, height, width]`.
         title: Above the sheet.
     """
-    figure, axes, image = _sheet(list(maps), title, _scale(maps))
-    if image is not None:
-        _colour_bar(figure, image, [axes], "response")
+    norm = _scale(maps)
+    figure, axes = _sheet(list(maps), title, _colours(), norm)
+    _colour_bar(figure, ScalarMappable(norm, _colours()), [axes], "response")
     return figure
 
 
-@_styled()
+@_figure_in_style
 def patch_sheet(patches: Sequence[Array], title: str = "") -> Figure:
     """The input patch that excites each unit most, numbered; all stretched alike to the range of the values.
 
@@ -343,12 +362,10 @@ def patch_sheet(patches: Sequence[Array], title: str = "") -> Figure:
         title: Above the sheet.
     """
     norm = _scale(patches)
-    images = [np.asarray(norm(p)).transpose(1, 2, 0) if len(p) == 3 else p[0] for p in patches]
-    figure, _, _ = _sheet(images, title, norm, "gray")
-    return figure
+    images = [p[0] if len(p) == 1 else np.asarray(norm(p)).transpose(1, 2, 0) for p in patches]
+    return _sheet(images, title, colormaps["gray"], norm)[0]
 
 
-@_styled()
 def save_figure(figure: Figure, path: Path) -> None:
     """Write `path` + `.png` (150 dpi) and `.pdf` (vectors, text as text); the same figure gives the same bytes.
 
@@ -357,8 +374,9 @@ def save_figure(figure: Figure, path: Path) -> None:
         path: Without suffix; its folder is made if need be.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path.with_name(f"{path.name}.png"), dpi=150)
-    figure.savefig(path.with_name(f"{path.name}.pdf"), metadata={"CreationDate": None})
+    with style.context(["default", _STYLE]):
+        figure.savefig(path.with_name(f"{path.name}.png"), dpi=150)
+        figure.savefig(path.with_name(f"{path.name}.pdf"), metadata={"CreationDate": None})
 
 
 def _layer_lines(
@@ -367,10 +385,11 @@ def _layer_lines(
     """Lines over the layers; a cross on the floor for those that are `empty`, by name of the line."""
     layers = _merged(values.values())
     ticks = _ticks(layers, (_WIDTH - 0.7) / max(1, len(layers)))
-    figure, axes = _lines(labels, [_EMPTY] if any(empty.values()) else [], ticks.room)
+    figure, axes = _lines(labels, [_empty()] if any(empty.values()) else [], ticks.room)
     for (name, found), look in zip(values.items(), _looks(), strict=False):
         places = [layers.index(layer) for layer in found]
-        axes.plot(places, list(found.values()), look.line, color=look.colour, marker=look.marker)
+        size = 4.0 if len(layers) <= 40 else 2.5
+        axes.plot(places, list(found.values()), look.line, color=look.colour, marker=look.marker, markersize=size)
         for layer in empty.get(name, ()):
             _cross(axes, layers.index(layer), look)
     _name_axis(axes.xaxis, layers, ticks)
@@ -379,11 +398,11 @@ def _layer_lines(
     return figure, axes
 
 
-def _lines(names: Sequence[str], others: Sequence[Artist] = (), room: float = 0.15) -> tuple[Figure, Axes]:
-    """A figure for one line per name, with their legend, which also explains `others`."""
+def _lines(labels: Sequence[str], others: Sequence[Artist] = (), room: float = 0.15) -> tuple[Figure, Axes]:
+    """A figure for one line per label, with their legend, which also explains `others`."""
     handles: list[Artist] = [
-        Line2D([], [], color=look.colour, ls=look.line, marker=look.marker, label=_label(name, 48))
-        for name, look in zip(names, _looks(), strict=False)
+        Line2D([], [], color=look.colour, ls=look.line, marker=look.marker, label=label)
+        for label, look in zip(labels, _looks(), strict=False)
     ]
     figure = _figure(_WIDTH, 2.75 + room, [*handles, *others])
     axes = figure.subplots()
@@ -402,7 +421,7 @@ def _figure(width: float, height: float, handles: Sequence[Artist] = ()) -> Figu
 
 
 def _clean(axes: Axes) -> None:
-    # Ticks are made when they are first drawn, perhaps outside our style: their looks are given here.
+    # More ticks are made when the view changes, perhaps outside our style: their looks are given here.
     axes.tick_params(labelsize=_SMALL, width=0.6, length=3)
     axes.tick_params(which="minor", width=0.4, length=1.5)
     axes.set_axisbelow(True)
@@ -411,19 +430,24 @@ def _clean(axes: Axes) -> None:
 def _name_axis(axis: Axis, names: Sequence[str], ticks: _Ticks) -> None:
     shown = range(0, len(names), ticks.step)
     axis.set_ticks(shown, [_label(names[k]) for k in shown], rotation=ticks.rotation)
+    if ticks.rotation == 45:
+        for text in axis.get_ticklabels():
+            text.set(horizontalalignment="right", rotation_mode="anchor")
     axis.set_ticks(range(len(names)), minor=True)
 
 
 def _ticks(names: Sequence[str], slot: float) -> _Ticks:
-    width = _text_width(names)
+    width = _text_width([_label(name) for name in names])
     if width + 0.08 <= slot or not names:
         return _Ticks(1, 0, 0.15)
+    if slot >= 0.25:
+        return _Ticks(1, 45, 0.75 * width + 0.1)
     return _Ticks(math.ceil(0.125 / slot), 90, width)
 
 
-def _text_width(names: Sequence[str]) -> float:
+def _text_width(labels: Sequence[str]) -> float:
     """Inches that the longest of some labels takes."""
-    return max((len(_label(name)) for name in names), default=0) * 0.6 * _SMALL / 72
+    return max(map(len, labels), default=0) * 0.6 * _SMALL / 72
 
 
 def _label(name: str, longest: int = 28) -> str:
@@ -438,7 +462,10 @@ def _label(name: str, longest: int = 28) -> str:
 
 def _wrapped(label: str, room: float) -> str:
     """An axis label on as many lines as it needs."""
-    return textwrap.fill(label.replace("$", r"\$"), max(1, int(room * 72 / (0.6 * _FONT))))
+    fitting = max(1, int(room * 72 / (0.6 * _FONT)))
+    lines = math.ceil(len(label) / fitting)
+    # Lines of about equal length read better than a full one and a rest.
+    return textwrap.fill(label.replace("$", r"\$"), min(fitting, len(label) // max(1, lines) + 8))
 
 
 def _merged(networks: Iterable[Iterable[str]]) -> list[str]:
@@ -490,7 +517,8 @@ def _log_percent(axis: Axis, low: float, high: float) -> tuple[float, float]:
 
 
 def _equal_densities(pairs: Sequence[tuple[float, float]]) -> list[FloatArray]:
-    ordered = np.array(sorted(pairs), dtype=np.float64).reshape(-1, 2)
+    shown = sorted(pair for pair in pairs if pair[0] > 0 and math.isfinite(pair[1]))
+    ordered = np.array(shown, dtype=np.float64).reshape(-1, 2)
     jumps = [k + 1 for k, (a, b) in enumerate(pairwise(ordered[:, 0])) if b > 1.01 * a]
     return [group for group in np.split(ordered, jumps) if len(group)]
 
@@ -501,7 +529,7 @@ def _violin(axes: Axes, sample: Array, place: float, width: float, look: _Look) 
     if not values.size:
         _cross(axes, place, look)
         return
-    if np.ptp(values) <= 1e-9 * np.abs(values).max():
+    if np.ptp(values) <= max(1e-9 * np.abs(values).max(), 1e-100):  # too alike for a density estimate
         axes.hlines(values[0], place - width / 2, place + width / 2, color=look.colour, linewidth=1.2)
         return
     bodies = cast(list[Collection], axes.violinplot([values], [place], widths=width, showextrema=False)["bodies"])
@@ -518,15 +546,20 @@ def _scale(arrays: Iterable[Array]) -> Normalize:
     return Normalize(low, high if high > low else low + 1.0)
 
 
+def _empty() -> Artist:
+    """What a legend says of crosses."""
+    return Line2D([], [], color="0.4", ls="", marker="x", label="empty")
+
+
 def _cross(axes: Axes, place: float, look: _Look) -> None:
     axes.plot(place, 0.02, "x", color=look.colour, transform=axes.get_xaxis_transform(), clip_on=False)
 
 
 def _colours() -> Colormap:
-    return colormaps["cividis"].with_extremes(bad=(0, 0, 0, 0))
+    return colormaps["cividis"].with_extremes(bad="0.85")
 
 
-def _colour_bar(figure: Figure, image: Any, axes: list[Axes], label: str) -> None:
+def _colour_bar(figure: Figure, image: ScalarMappable, axes: list[Axes], label: str) -> None:
     bar = figure.colorbar(image, ax=axes, label=label, shrink=0.8, aspect=25)
     bar.outline.set_visible(False)
     _clean(bar.ax)
@@ -548,11 +581,35 @@ def _write_cells(axes: Axes, values: Any, norm: Normalize) -> None:
         axes.text(column, row, f"{values[row, column]:.2f}", ha="center", va="center", color=ink, fontsize=_SMALL)
 
 
+def _panels(maps: Mapping[str, Array]) -> list[list[tuple[str, Array]]]:
+    """Titled images in rows: a network's channels in one row, or single images wrapped."""
+    rows = [
+        [
+            (_label(name, 24) if len(image) == 1 else f"{_label(name, 18)}, {_channel(k, len(image))}", channel)
+            for k, channel in enumerate(image)
+        ]
+        for name, image in ((name, array if array.ndim == 3 else array[None]) for name, array in maps.items())
+    ]
+    if max(map(len, rows), default=1) > 1:
+        return rows
+    panels = [panel for row in rows for panel in row]
+    columns = math.ceil(len(panels) / max(1, math.ceil(len(panels) / 4)))
+    return [panels[k : k + columns] for k in range(0, len(panels), max(1, columns))]
+
+
 def _channel(number: int, channels: int) -> str:
     return ("red", "green", "blue")[number] if channels == 3 else f"channel {number}"
 
 
-def _sheet(images: Sequence[Array], title: str, norm: Normalize, colours: str = "cividis") -> tuple[Figure, Axes, Any]:
+def _pattern(axes: Axes, x: float, y: float, pattern: Array) -> None:
+    """A kernel's 0/1 pattern as a grid, 0.8 wide or high."""
+    rows, columns = pattern.shape
+    cell = 0.8 / max(rows, columns)
+    edges = x + cell * np.arange(columns + 1), y + cell * np.arange(rows + 1)
+    axes.pcolormesh(*edges, pattern, cmap="Greys", vmin=0, vmax=1.25, edgecolors="0.6", linewidth=0.3)
+
+
+def _sheet(images: Sequence[Array], title: str, colours: Colormap, norm: Normalize) -> tuple[Figure, Axes]:
     """Numbered tiles, drawn to one scale."""
     columns = max(1, min(len(images), math.ceil(math.sqrt(1.6 * len(images)))))
     rows = max(1, math.ceil(len(images) / columns))
@@ -561,12 +618,11 @@ def _sheet(images: Sequence[Array], title: str, norm: Normalize, colours: str = 
     axes = figure.subplots()
     axes.set_axis_off()
     size = max((max(image.shape[:2]) for image in images), default=1)
-    drawn = None
     for number, image in enumerate(images):
         x, y = (number % columns) * 1.1 * size, (number // columns) * 1.25 * size
         height, width = image.shape[:2]
-        drawn = axes.imshow(image, colours, norm, extent=(x, x + width, y + height, y))
+        axes.imshow(image, colours, norm, extent=(x, x + width, y + height, y))
         axes.text(x, y - 0.02 * size, str(number), va="bottom", fontsize=_SMALL - 1)
     axes.set(xlim=(0, columns * 1.1 * size), ylim=(rows * 1.25 * size, -0.2 * size), aspect="equal")
     axes.set_title(_label(title, 80), fontsize=_FONT)
-    return figure, axes, drawn
+    return figure, axes

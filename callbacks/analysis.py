@@ -1,0 +1,261 @@
+"""Post-fit analysis: what topology is left, and how far it is from other networks, on the dashboard and as files."""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_warn
+from torch import Tensor, nn
+from typing_extensions import override
+
+from sparsity.analysis.comparison import compare, layer_means, pair_means, require_comparable
+from sparsity.analysis.files import next_folder, write_comparisons, write_json, write_topologies
+from sparsity.analysis.records import Row
+from sparsity.analysis.topology import Topology, layer_table, summary, topology
+from sparsity.analysis.weights import Array
+from sparsity.callbacks.pruning import find_pruner, sample_shape
+from sparsity.callbacks.zeros import network_of
+from sparsity.errors import SparsityError, require_whole_number
+from sparsity.interop import load_network
+
+_IN_DENSITY_MONITOR = {"layer", "units", "kept", "size", "density", "flops_dense", "flops_effective"}
+
+
+class TopologyAnalysis(Callback):
+    """Analyses the network once its mask is final and again when the fit ends.
+
+    Logs scalars, histograms, figures and a table of the layers to TensorBoard under `topology/`, and writes the same
+    to `analysis/topology_pruned/` and `analysis/topology_final/` in the run's folder: `summary.json`, `layers.csv`,
+    `units.csv`, figures as PNG and PDF. An analysis that fails warns and leaves the fit alone.
+
+    Args:
+        figures: Draw figures too, which takes most of the time.
+    """
+
+    def __init__(self, figures: bool = True) -> None:
+        self.figures = figures
+        self._seen_final_mask = False
+
+    @override
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        pruner = find_pruner(trainer)
+        if pruner is not None and pruner.is_final and not self._seen_final_mask:
+            self._seen_final_mask = True
+            self._analyse(trainer, pl_module, "topology_pruned")
+
+    @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._analyse(trainer, pl_module, "topology_final")
+
+    def _analyse(self, trainer: pl.Trainer, module: pl.LightningModule, name: str) -> None:
+        root = _run_folder(trainer)
+        if not trainer.is_global_zero or root is None:
+            return
+        with _failures_only_warn(type(self).__name__):
+            found = topology(network_of(module), sample_shape(trainer, module))
+            folder = next_folder(root, name)
+            write_json(folder / "summary.json", summary(found))
+            write_topologies(folder, {"network": found})
+            _log_scalars(trainer, _topology_scalars(found))
+            for logger in _tensorboards(trainer):
+                _log_distributions(logger, found, trainer.global_step)
+                table = _markdown(layer_table(found))
+                logger.experiment.add_text("topology/layers", table, trainer.global_step)
+            if self.figures:
+                from sparsity.analysis.figures import topology_figures
+
+                _show(trainer, "topology", topology_figures({"network": found}), folder)
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"seen_final_mask": self._seen_final_mask}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._seen_final_mask = state_dict["seen_final_mask"]
+
+
+class NetworkComparison(Callback):
+    """Compares the trained network with the one that the run started from, and with given ones, when the fit ends.
+
+    Distances of all measures, the masks' overlap against chance, and, if there is validation, the correlation of
+    activations. Logs to TensorBoard under `comparison/` and writes the same to `analysis/comparison/` in the run's
+    folder. A comparison that fails warns and leaves the fit alone.
+
+    Args:
+        references: Checkpoints of this program, SynFlow's or Gem-Miner's, of the same architecture.
+        images: Validation images to correlate activations on; 0 for no correlations.
+        figures: Draw figures too.
+
+    Raises:
+        SparsityError: Before training, if a reference cannot be read or is of another architecture.
+    """
+
+    def __init__(self, references: Sequence[str] = (), images: int = 256, figures: bool = True) -> None:
+        require_whole_number("images", images, at_least=0)
+        self.references = list(references)
+        self.images = images
+        self.figures = figures
+        self._initial: dict[str, Tensor] = {}
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        network = network_of(pl_module)
+        # Before pruning, and before a checkpoint is restored: what it knows of the start then replaces this.
+        self._initial = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+        for path in self.references:
+            _require_reference(network, path)
+
+    @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        root = _run_folder(trainer)
+        if not trainer.is_global_zero or root is None:
+            return
+        with _failures_only_warn(type(self).__name__):
+            networks = {"trained": network_of(pl_module), **self._others(network_of(pl_module))}
+            found = compare(networks, _validation_images(trainer, self.images))
+            folder = next_folder(root, "comparison")
+            write_comparisons(folder, [found])
+            scalars: dict[str, float] = {}
+            for pair in found.pairs:
+                if pair.a == "trained":
+                    scalars |= {f"comparison/{pair.b}/{name}": value for name, value in pair_means(pair).items()}
+                    scalars |= {
+                        f"comparison/{pair.b}/{name}/{layer}": value
+                        for name, layers in layer_means(pair).items()
+                        for layer, value in layers.items()
+                    }
+            _log_scalars(trainer, scalars)
+            rows: list[Row] = [{"a": p.a, "b": p.b, **_finite(pair_means(p))} for p in found.pairs]
+            for logger in _tensorboards(trainer):
+                logger.experiment.add_text("comparison/pairs", _markdown(rows), trainer.global_step)
+            if self.figures:
+                from sparsity.analysis.figures import comparison_figures
+
+                _show(trainer, "comparison", comparison_figures(found), folder)
+
+    def _others(self, network: nn.Module) -> dict[str, nn.Module]:
+        initial = copy.deepcopy(network)
+        initial.load_state_dict(self._initial)
+        device = next(network.parameters()).device
+        return {"initial": initial} | {_reference_name(path): load_network(path).to(device) for path in self.references}
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"initial": self._initial}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._initial = state_dict["initial"]
+
+
+def _require_reference(network: nn.Module, path: str) -> None:
+    try:
+        require_comparable(network, load_network(path))
+    except SparsityError as error:
+        raise SparsityError(f"cannot compare with {path}: {error}") from error
+
+
+def _reference_name(path: str) -> str:
+    """The file's name, with its run for our own `best` and `last`."""
+    file = Path(path)
+    return f"{file.parent.parent.name}_{file.stem}" if file.parent.name == "checkpoints" else file.stem
+
+
+def _run_folder(trainer: pl.Trainer) -> Path | None:
+    """`analysis/` in the run's folder, on every rank; None for a run that leaves nothing behind."""
+    root = trainer.log_dir  # asks all ranks
+    if root is None or not trainer.loggers or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return None
+    return Path(root) / "analysis"
+
+
+@contextmanager
+def _failures_only_warn(what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        rank_zero_warn(f"{what} failed and is left out, the trained network is not affected: {error}")
+
+
+def _validation_images(trainer: pl.Trainer, count: int) -> Tensor | None:
+    """The first validation images as the network sees them."""
+    loaders = trainer.val_dataloaders
+    loader = loaders[0] if isinstance(loaders, list | tuple) and loaders else loaders
+    if not count or not loader:
+        return None
+    parts: list[Tensor] = []
+    with torch.random.fork_rng(devices=[]):  # a DataLoader without a generator of its own draws from the global one
+        for batch in loader:
+            datamodule = trainer.datamodule  # type: ignore[attr-defined]
+            batch = batch if datamodule is None else datamodule.on_after_batch_transfer(batch, 0)
+            parts.append(batch[0] if isinstance(batch, list | tuple) else batch)
+            if sum(map(len, parts)) >= count:
+                break
+    return torch.cat(parts)[:count]
+
+
+def _topology_scalars(found: Topology) -> dict[str, float]:
+    whole = summary(found)
+    scalars = {f"topology/{name}": whole[name] for name in ("effective_density", "dead")}
+    for row in layer_table(found):
+        scalars |= {
+            f"topology/{name}/{row['layer']}": float(value)
+            for name, value in row.items()
+            if name not in _IN_DENSITY_MONITOR and isinstance(value, int | float)
+        }
+    return scalars
+
+
+def _log_scalars(trainer: pl.Trainer, scalars: Mapping[str, float]) -> None:
+    for logger in trainer.loggers:
+        logger.log_metrics(_finite(scalars), step=trainer.global_step)
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if np.isfinite(value)}
+
+
+def _tensorboards(trainer: pl.Trainer) -> list[TensorBoardLogger]:
+    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+
+
+def _log_distributions(logger: TensorBoardLogger, found: Topology, step: int) -> None:
+    samples: dict[str, Array] = {f"topology/runs_per_unit/{layer}": runs.count for layer, runs in found.runs.items()}
+    samples |= {f"topology/gaps/{layer}": gaps.gap for layer, gaps in found.gaps.items()}
+    samples |= {f"topology/kernel_scores/{layer}": k.score for layer, k in found.kernels.items()}
+    samples |= {f"topology/weights/{layer}": weight[weight != 0] for layer, weight in found.weights.items()}
+    for tag, values in samples.items():
+        if values.size:
+            logger.experiment.add_histogram(tag, values, step)
+
+
+def _show(trainer: pl.Trainer, tag: str, figures: Any, folder: Path) -> None:
+    from sparsity.analysis.plots import save_figure
+
+    for name, figure in figures:
+        save_figure(figure, folder / name)
+        for logger in _tensorboards(trainer):
+            logger.experiment.add_figure(f"{tag}/{name}", figure, trainer.global_step, close=False)
+
+
+def _markdown(rows: Sequence[Row]) -> str:
+    columns = list(rows[0])
+    lines = [" | ".join(columns), " | ".join("---" for _ in columns)]
+    lines += [" | ".join(_cell(row.get(column)) for column in columns) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else f"{value}"

@@ -1,0 +1,197 @@
+"""What the subcommands `analyze` and `convert` do."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from pytorch_lightning import LightningDataModule
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor, nn
+
+from sparsity.analysis.comparison import Comparison, Names, comparable_groups, compare, pair_means, require_alignable
+from sparsity.analysis.distance import Align
+from sparsity.analysis.files import claim_folder, write_comparisons, write_json, write_topologies
+from sparsity.analysis.responses import Point
+from sparsity.analysis.topology import Topology, summary, topology
+from sparsity.errors import SparsityError, require_whole_number
+from sparsity.interop import Kind, MaskChoice, load_network, save_checkpoint
+from sparsity.interop.files import read_checkpoint
+from sparsity.interop.layouts import detect_kind
+from sparsity.masks import density, kept, sizes
+
+T = TypeVar("T")
+
+
+def analyze(
+    checkpoints: list[str],
+    output: str,
+    names: list[str] | None = None,
+    data: LightningDataModule | None = None,
+    images: int = 600,
+    align: Align = "independent",
+    point: Point = "post",
+    mask: MaskChoice = "effective",
+) -> None:
+    """Analyse trained networks, and compare those of one architecture pair by pair.
+
+    Writes layers.csv, units.csv, summary.json and figures (PNG and PDF); for two networks and more also distances.csv
+    and .json, overlaps.csv; with data also correlations and, in the summary, test accuracies.
+
+    Args:
+        checkpoints: Files of this program, of SynFlow's or of Gem-Miner's, in any mix.
+        output: A new or empty folder.
+        names: Of the networks in tables and figures, one per checkpoint. Default: from the paths.
+        data: Test images to correlate activations on and to measure accuracy, for example MNIST.
+        images: How many test images to correlate activations on.
+        align: Match each layer on its own, or propagate a layer's matching into the next one (chains only).
+        point: Take activations after the nonlinearity, before it, or of bare filters.
+        mask: For Gem-Miner's files: the mask its forward pass uses, or the flags alone.
+
+    Raises:
+        SparsityError: If a file cannot be read, names do not fit, or the folder is not empty.
+    """
+    require_whole_number("images", images, at_least=1)
+    names = _names(checkpoints, names)
+    networks = {name: load_network(path, mask=mask).eval() for name, path in zip(names, checkpoints, strict=True)}
+    require_alignable(networks, align)
+    folder = claim_folder(output)
+    topologies = {name: topology(network) for name, network in _tracked(networks.items(), "networks")}
+    write_topologies(folder, topologies)
+
+    summaries = {name: {"checkpoint": path, **summary(topologies[name])}
+                 for name, path in zip(names, checkpoints, strict=True)}  # fmt: skip
+    inputs, labels = _test_images(data)
+    if labels is not None:
+        for name, network in networks.items():
+            summaries[name]["test_accuracy"] = _accuracy(network, inputs, labels)
+
+    groups = comparable_groups(networks)
+    if len(groups) > 1:
+        print("Networks of different architectures are compared among their own:", *map(list, groups), sep="\n  ")
+    comparisons = [
+        compare(group, None if labels is None else inputs[:images], align, point, _tracked_pairs)
+        for group in groups
+        if len(group) > 1
+    ]
+    if comparisons:
+        write_comparisons(folder, comparisons)
+    write_json(folder / "summary.json", summaries)
+    _save_figures(folder, [{name: topologies[name] for name in group} for group in groups], comparisons)
+    _print_tables(summaries, comparisons)
+    print(f"written to {folder}")
+
+
+def convert(path: str, output: str, kind: Kind | None = None, mask: MaskChoice = "effective") -> None:
+    """Turn another program's checkpoint into one of ours, which test, fit and analyze read.
+
+    Args:
+        path: A checkpoint of SynFlow's program or Gem-Miner's.
+        output: The file to write; it must not exist.
+        kind: Who wrote it. Default: told from its keys.
+        mask: For Gem-Miner's files: the mask its forward pass uses, or the flags alone.
+
+    Raises:
+        SparsityError: If it cannot be read, or the output exists.
+    """
+    network = load_network(path, kind, mask)
+    save_checkpoint(network, output)
+    found = kind or _detected(path)
+    weights, total = sum(kept(network).values()), sum(sizes(network).values())
+    print(
+        f"{path} ({found}): {type(network).__name__} at density {density(network):.6g} "
+        f"({weights:,} of {total:,} weights), written to {output}"
+    )
+
+
+def _detected(path: str) -> Kind:
+    checkpoint = read_checkpoint(path)
+    return "sparsity" if checkpoint.from_classifier else detect_kind(checkpoint.state)
+
+
+def _names(checkpoints: Sequence[str], names: Sequence[str] | None) -> list[str]:
+    """Given names, or the files' names with as many of their folders as make them differ."""
+    if names is not None:
+        if len(names) != len(checkpoints) or len(set(names)) != len(names):
+            raise SparsityError(f"give one name per checkpoint, all different: {len(checkpoints)}, not {list(names)}")
+        return list(names)
+    if twice := [path for path, times in Counter(map(str, map(Path, checkpoints))).items() if times > 1]:
+        raise SparsityError(f"{twice[0]} is given twice; give it once, or names that tell the two apart")
+    paths = [Path(path).resolve().with_suffix("") for path in checkpoints]
+    for depth in range(1, max(len(path.parts) for path in paths) + 1):
+        short = ["/".join(path.parts[-depth:]) for path in paths]
+        if len(set(short)) == len(short):
+            return short
+    return list(checkpoints)  # the same file names with different suffixes
+
+
+def _test_images(data: LightningDataModule | None) -> tuple[Tensor, Tensor | None]:
+    """All test images as networks see them, and their labels; none without data."""
+    if data is None:
+        return torch.empty(0), None
+    data.prepare_data()
+    data.setup("test")
+    batches = [data.on_after_batch_transfer(batch, 0) for batch in data.test_dataloader()]
+    return torch.cat([images for images, _ in batches]), torch.cat([labels for _, labels in batches])
+
+
+@torch.no_grad()
+def _accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
+    try:
+        batches = zip(torch.split(images, 500), torch.split(labels, 500), strict=True)
+        hits = [(network(x).argmax(1) == y).sum() for x, y in batches]
+    except RuntimeError as error:
+        raise SparsityError(
+            f"the data do not fit: {type(network).__name__} cannot take images of shape {list(images.shape[1:])}"
+        ) from error
+    return int(torch.stack(hits).sum()) / len(labels)
+
+
+def _save_figures(folder: Path, groups: Sequence[Mapping[str, Topology]], comparisons: Sequence[Comparison]) -> None:
+    # Drawing is imported here: it takes a second that `--help` should not.
+    from sparsity.analysis.figures import comparison_figures, topology_figures
+    from sparsity.analysis.plots import save_figure
+
+    number = {tuple(group): n for n, group in enumerate(groups, start=1)}
+    sources = [(number[tuple(group)], topology_figures(group)) for group in groups]
+    sources += [(number[comparison.names], comparison_figures(comparison)) for comparison in comparisons]
+    for group, figures in _tracked(sources, "figures"):
+        for name, figure in figures:
+            save_figure(figure, folder / (name if len(groups) == 1 else f"group_{group}_{name}"))
+
+
+def _print_tables(summaries: Mapping[str, Mapping[str, object]], comparisons: Sequence[Comparison]) -> None:
+    console = Console()
+    table = Table("network", title="Networks", title_justify="left")
+    columns = ("kept", "density", "effective_density", "dead", "flops_effective", "test_accuracy")
+    shown = [column for column in columns if all(column in row for row in summaries.values())]
+    for column in shown:
+        table.add_column(column.replace("_", " "), justify="right")
+    for name, row in summaries.items():
+        table.add_row(name, *(_cell(row[column]) for column in shown))
+    console.print(table)
+    for comparison in comparisons:
+        means = [pair_means(pair) for pair in comparison.pairs]
+        table = Table("pair", title="Mean over layers", title_justify="left")
+        for column in means[0]:
+            table.add_column(column.replace("_", " "), justify="right")
+        for pair, values in zip(comparison.pairs, means, strict=True):
+            table.add_row(f"{pair.a} - {pair.b}", *(f"{value:.3f}" for value in values.values()))
+        console.print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.2%}"
+    return f"{value:,}"
+
+
+def _tracked(items: Iterable[T], what: str) -> Iterable[T]:
+    return track(list(items), description=what, transient=True)
+
+
+def _tracked_pairs(pairs: Sequence[Names]) -> Iterable[Names]:
+    return _tracked(pairs, "pairs")
