@@ -21,9 +21,13 @@ from sparsity.errors import SparsityError, require_whole_number
 from sparsity.interop import Kind, MaskChoice, load_network, save_checkpoint
 from sparsity.interop.files import read_checkpoint
 from sparsity.interop.layouts import detect_kind
-from sparsity.masks import density, kept, sizes
+from sparsity.masks import density, kept, masked_layers, sizes
 
 T = TypeVar("T")
+
+_PAIR_COLUMNS = ("nnstd", "sasd", "maed", "iou", "correlation")
+_MOST_PAIRS = 15
+"""More are not read in a terminal."""
 
 
 def analyze(
@@ -39,7 +43,7 @@ def analyze(
     """Analyse trained networks, and compare those of one architecture pair by pair.
 
     Writes layers.csv, units.csv, summary.json and figures (PNG and PDF); for two networks and more also distances.csv
-    and .json, overlaps.csv; with data also correlations and, in the summary, test accuracies.
+    and .json, overlaps.csv; with data also correlations, what excites the first layers, and test accuracies.
 
     Args:
         checkpoints: Files of this program, of SynFlow's or of Gem-Miner's, in any mix.
@@ -81,6 +85,8 @@ def analyze(
         write_comparisons(folder, comparisons)
     write_json(folder / "summary.json", summaries)
     _save_figures(folder, [{name: topologies[name] for name in group} for group in groups], comparisons)
+    if labels is not None:
+        _save_image_figures(folder, networks, inputs[:images])
     _print_tables(summaries, comparisons)
     print(f"written to {folder}")
 
@@ -163,24 +169,43 @@ def _save_figures(folder: Path, groups: Sequence[Mapping[str, Topology]], compar
             save_figure(figure, folder / (name if len(groups) == 1 else f"group_{group}_{name}"))
 
 
+def _save_image_figures(folder: Path, networks: Mapping[str, nn.Module], images: Tensor) -> None:
+    from sparsity.analysis.figures import image_figures
+    from sparsity.analysis.plots import save_figure
+
+    for name, network in _tracked(networks.items(), "first layers"):
+        for figure_name, figure in image_figures(network, images, next(iter(masked_layers(network)))):
+            save_figure(figure, folder / f"{figure_name}_{name.replace('/', '_')}")
+
+
 def _print_tables(summaries: Mapping[str, Mapping[str, object]], comparisons: Sequence[Comparison]) -> None:
-    console = Console()
-    table = Table("network", title="Networks", title_justify="left")
-    columns = ("kept", "density", "effective_density", "dead", "flops_effective", "test_accuracy")
+    columns = ("kept", "density", "effective_density", "dead", "test_accuracy")
     shown = [column for column in columns if all(column in row for row in summaries.values())]
-    for column in shown:
-        table.add_column(column.replace("_", " "), justify="right")
-    for name, row in summaries.items():
-        table.add_row(name, *(_cell(row[column]) for column in shown))
-    console.print(table)
+    rows = [[name, *(_cell(row[column]) for column in shown)] for name, row in summaries.items()]
+    console = Console()
+    console.print(_table(["network", *(column.replace("_", " ") for column in shown)], rows))
     for comparison in comparisons:
+        if len(comparison.pairs) > _MOST_PAIRS:
+            print(
+                f"{len(comparison.pairs)} pairs of {len(comparison.names)} networks: see distances.csv and the matrices"
+            )
+            continue
         means = [pair_means(pair) for pair in comparison.pairs]
-        table = Table("pair", title="Mean over layers", title_justify="left")
-        for column in means[0]:
-            table.add_column(column.replace("_", " "), justify="right")
-        for pair, values in zip(comparison.pairs, means, strict=True):
-            table.add_row(f"{pair.a} - {pair.b}", *(f"{value:.3f}" for value in values.values()))
-        console.print(table)
+        values = [name for name in _PAIR_COLUMNS if name in means[0]]
+        rows = [
+            [pair.a, pair.b, *(f"{mean[value]:.3f}" for value in values)]
+            for pair, mean in zip(comparison.pairs, means, strict=True)
+        ]
+        console.print(_table(["network", "and", *values], rows))
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table()
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("network", "and") else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _cell(value: object) -> str:

@@ -99,6 +99,7 @@ def _figure_in_style(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
             figure = draw(*args, **kwargs)
             # A constrained layout starts from the last one and shifts with every drawing: lay out once.
             figure.draw_without_rendering()
+            figure.draw_without_rendering()
             figure.set_layout_engine("none")
         return figure
 
@@ -414,7 +415,7 @@ def _lines(labels: Sequence[str], others: Sequence[Artist] = (), room: float = 0
 def _figure(width: float, height: float, handles: Sequence[Artist] = ()) -> Figure:
     """A figure with a legend above everything else, whose rows add to the height."""
     columns = max(1, int((width - 0.3) / (_text_width([str(h.get_label()) for h in handles]) + 0.6))) if handles else 1
-    figure = Figure(figsize=(width, height + 0.17 * math.ceil(len(handles) / columns)), layout="constrained")
+    figure = Figure(figsize=(width, height + 0.17 * math.ceil(len(handles) / columns)), layout="constrained", dpi=150)
     if handles:
         figure.legend(handles=handles, loc="outside upper left", ncols=columns, handlelength=2.6)
     return figure
