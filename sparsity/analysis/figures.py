@@ -23,7 +23,7 @@ from sparsity.analysis.plots import (
     violin_figure,
 )
 from sparsity.analysis.topology import Topology, positive_shares
-from sparsity.analysis.weights import Array
+from sparsity.analysis.weights import Array, layer_weights, unit_vectors
 
 NamedFigure = tuple[str, Figure]
 
@@ -147,4 +147,7 @@ def _patches(network: nn.Module, images: Tensor, layer: str) -> list[Array]:
     found = exciting_patches(network, images, layer)
     pixels = images.numpy()
     edges = np.stack([found.image, found.top, found.bottom, found.left, found.right], axis=1).tolist()
-    return [pixels[image, :, top:bottom, left:right] for image, top, bottom, left, right in edges]
+    patches = [pixels[image, :, top:bottom, left:right] for image, top, bottom, left, right in edges]
+    # Nothing excites a unit without inputs: its patch stays empty instead of showing the first image.
+    sees = unit_vectors(layer_weights(network)[layer]).any(axis=1)
+    return [patch if seeing else np.zeros_like(patch) for patch, seeing in zip(patches, sees, strict=True)]

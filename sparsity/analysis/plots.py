@@ -38,6 +38,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "p")
 _HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----", "++++", "||||", "oooo", "//..", "\\\\--", "||..")
 
 _WIDTH = 7.0  # inches: the text of a page
+_DPI = 150  # hinting makes text a little wider at some resolutions: laid out and saved at the same
 _FONT = 8.0  # points
 _SMALL = 7.0
 _STYLE = {
@@ -98,7 +99,6 @@ def _figure_in_style(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
         with style.context(["default", _STYLE]):
             figure = draw(*args, **kwargs)
             # A constrained layout starts from the last one and shifts with every drawing: lay out once.
-            figure.draw_without_rendering()
             figure.draw_without_rendering()
             figure.set_layout_engine("none")
         return figure
@@ -376,7 +376,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with style.context(["default", _STYLE]):
-        figure.savefig(path.with_name(f"{path.name}.png"), dpi=150)
+        figure.savefig(path.with_name(f"{path.name}.png"), dpi=_DPI)
         figure.savefig(path.with_name(f"{path.name}.pdf"), metadata={"CreationDate": None})
 
 
@@ -415,7 +415,7 @@ def _lines(labels: Sequence[str], others: Sequence[Artist] = (), room: float = 0
 def _figure(width: float, height: float, handles: Sequence[Artist] = ()) -> Figure:
     """A figure with a legend above everything else, whose rows add to the height."""
     columns = max(1, int((width - 0.3) / (_text_width([str(h.get_label()) for h in handles]) + 0.6))) if handles else 1
-    figure = Figure(figsize=(width, height + 0.17 * math.ceil(len(handles) / columns)), layout="constrained", dpi=150)
+    figure = Figure(figsize=(width, height + 0.17 * math.ceil(len(handles) / columns)), layout="constrained", dpi=_DPI)
     if handles:
         figure.legend(handles=handles, loc="outside upper left", ncols=columns, handlelength=2.6)
     return figure

@@ -113,7 +113,7 @@ def test_layers_that_only_some_networks_have_keep_their_place() -> None:
     plain = {"conv1": 1.0, "conv2": 2.0, "fc": 4.0}
     (axes,) = layer_lines_figure({"plain": plain, "shortcut": with_shortcut}, "value").axes
     assert tick_labels(axes) == ["conv1", "conv2", "shortcut", "fc"]
-    assert [list(line.get_xdata()) for line in axes.lines] == [[0, 1, 3], [0, 1, 2, 3]]
+    assert [np.asarray(line.get_xdata()).tolist() for line in axes.lines] == [[0, 1, 3], [0, 1, 2, 3]]
 
 
 def test_networks_without_a_common_layer_stand_one_after_the_other() -> None:
@@ -345,13 +345,23 @@ def test_figures_are_saved_as_png_and_vector_pdf_with_fonts_and_without_a_date(
 SAMPLES: dict[str, Callable[[np.random.Generator], Figure]] = {
     "lines": lambda rng: layer_lines_figure({"a": dict(zip(RESNET110, rng.random(60), strict=False))}, "value"),
     "violins": lambda rng: violin_figure({k: {"fc": rng.random(9), "b": rng.random(9)} for k in "ab"}, "value"),
-    "matrix": lambda rng: matrix_figure(rng.random((3, 3)), ["synflow", "gem_miner_21", "random"], "NNSTD", "title"),
+    "matrix": lambda rng: matrix_figure(rng.random((2, 2)), ["synflow", "runs/version_12/last.ckpt"], "NNSTD", "title"),
     "first layers": lambda rng: first_layer_figure({k: rng.normal(size=(3, 5, 5)) for k in "ab"}),
     "kernels": lambda rng: kernel_sheet({"a": common_kernels([sparse(rng, 0.2, 9, 9, 3, 3)])}),
     "accuracy": lambda rng: accuracy_density_figure({k: [(0.1, rng.random()), (0.1, rng.random())] for k in "ab"}),
     "maps": lambda rng: feature_map_figure(rng.random((5, 4, 4)), "title"),
     "patches": lambda rng: patch_sheet([rng.random((3, 4, 4))]),
 }
+
+
+@pytest.mark.parametrize("dpi", [72, 150, 300])
+@pytest.mark.parametrize("name", SAMPLES)
+def test_nothing_is_cut_off(name: str, dpi: int) -> None:
+    figure = SAMPLES[name](np.random.default_rng(0))
+    figure.set_dpi(dpi)
+    drawn(figure)
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert min(box.x0, box.y0, width - box.x1, height - box.y1) >= 0
 
 
 @pytest.mark.parametrize("name", SAMPLES)
