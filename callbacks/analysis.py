@@ -15,7 +15,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 from typing_extensions import override
 
-from sparsity.analysis.comparison import compare, layer_means, pair_means, require_comparable
+from sparsity.analysis.comparison import compare, pair_means, require_comparable
 from sparsity.analysis.files import next_folder, write_comparisons, write_json, write_topologies
 from sparsity.analysis.records import Row
 from sparsity.analysis.topology import Topology, layer_table, summary, topology
@@ -129,11 +129,6 @@ class NetworkComparison(Callback):
             for pair in found.pairs:
                 if pair.a == "trained":
                     scalars |= {f"comparison/{pair.b}/{name}": value for name, value in pair_means(pair).items()}
-                    scalars |= {
-                        f"comparison/{pair.b}/{name}/{layer}": value
-                        for name, layers in layer_means(pair).items()
-                        for layer, value in layers.items()
-                    }
             _log_scalars(trainer, scalars)
             rows: list[Row] = [{"a": p.a, "b": p.b, **_finite(pair_means(p))} for p in found.pairs]
             for logger in _tensorboards(trainer):

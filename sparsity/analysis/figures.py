@@ -95,7 +95,8 @@ def comparison_figures(comparison: Comparison) -> Iterator[NamedFigure]:
     means = [pair_means(pair) for pair in comparison.pairs]
     for value in (name for name in _MEASURE_NAMES if name in means[0]):
         matrix = comparison.matrix([mean[value] for mean in means], _OF_ITSELF.get(value, 0.0))
-        yield value, matrix_figure(matrix, comparison.names, _MEASURE_NAMES[value], value_range=_RANGES.get(value))
+        if len(comparison.names) > 2:  # of two networks a matrix says nothing that the layers do not
+            yield value, matrix_figure(matrix, comparison.names, _MEASURE_NAMES[value], value_range=_RANGES.get(value))
         yield from _by_layer(comparison, value)
 
 
@@ -149,5 +150,5 @@ def _patches(network: nn.Module, images: Tensor, layer: str) -> list[Array]:
     edges = np.stack([found.image, found.top, found.bottom, found.left, found.right], axis=1).tolist()
     patches = [pixels[image, :, top:bottom, left:right] for image, top, bottom, left, right in edges]
     # Nothing excites a unit without inputs: its patch stays empty instead of showing the first image.
-    sees = unit_vectors(layer_weights(network)[layer]).any(axis=1)
+    sees = np.count_nonzero(unit_vectors(layer_weights(network)[layer]), axis=1) > 0
     return [patch if seeing else np.zeros_like(patch) for patch, seeing in zip(patches, sees, strict=True)]

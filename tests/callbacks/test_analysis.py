@@ -82,7 +82,8 @@ def test_the_trained_network_is_compared_with_its_start_and_with_references(tmp_
     found = EventAccumulator(str(run)).Reload()
     (logged,) = found.Scalars("comparison/initial/maed")
     assert logged.value == pytest.approx(expected, rel=1e-6)
-    assert {"comparison/other/correlation", "comparison/other/iou/fc1"} <= set(found.Tags()["scalars"])
+    assert {"comparison/other/correlation", "comparison/initial/nnstd"} <= set(found.Tags()["scalars"])
+    assert {"comparison/maed", "comparison/maed_layers"} <= set(found.Tags()["images"])
     iou = mask_overlap(module.network, reference).overall.iou
     assert found.Scalars("comparison/other/iou")[0].value == pytest.approx(iou)
 
