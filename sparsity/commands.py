@@ -119,16 +119,17 @@ def _detected(path: str) -> Kind:
 
 
 def _names(checkpoints: Sequence[str], names: Sequence[str] | None) -> list[str]:
-    """Given names, or the files' names with as many of their folders as make them differ."""
+    """Given names, or the files' names with as many of their folders as make them differ (`version_3/best`)."""
     if names is not None:
         if len(names) != len(checkpoints) or len(set(names)) != len(names):
             raise SparsityError(f"give one name per checkpoint, all different: {len(checkpoints)}, not {list(names)}")
         return list(names)
     if twice := [path for path, times in Counter(map(str, map(Path, checkpoints))).items() if times > 1]:
         raise SparsityError(f"{twice[0]} is given twice; give it once, or names that tell the two apart")
-    paths = [Path(path).resolve().with_suffix("") for path in checkpoints]
-    for depth in range(1, max(len(path.parts) for path in paths) + 1):
-        short = ["/".join(path.parts[-depth:]) for path in paths]
+    paths = [Path(path).resolve().with_suffix("").parts for path in checkpoints]
+    paths = [tuple(part for part in parts if part != "checkpoints") for parts in paths]
+    for depth in range(1, max(map(len, paths)) + 1):
+        short = ["/".join(parts[-depth:]) for parts in paths]
         if len(set(short)) == len(short):
             return short
     return list(checkpoints)  # the same file names with different suffixes

@@ -70,12 +70,11 @@ def test_other_architectures_are_compared_among_their_own(sparsity: Any, tmp_pat
 
 
 def test_names_come_from_as_much_of_the_path_as_tells_files_apart(sparsity: Any, tmp_path: Path) -> None:
-    for run in ("version_0", "version_1"):
-        (tmp_path / run).mkdir()
-        sparse_checkpoint(tmp_path / run / "last.ckpt", 1)
-    sparsity(
-        "analyze", tmp_path / "version_0/last.ckpt", tmp_path / "version_1/last.ckpt", "--output", tmp_path / "out"
-    )
+    folders = [tmp_path / run / "checkpoints" for run in ("version_0", "version_1")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        sparse_checkpoint(folder / "last.ckpt", 1)
+    sparsity("analyze", *(folder / "last.ckpt" for folder in folders), "--output", tmp_path / "out")
     assert list(json.loads((tmp_path / "out" / "summary.json").read_text())) == ["version_0/last", "version_1/last"]
 
 
