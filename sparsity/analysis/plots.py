@@ -23,6 +23,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import Collection
 from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -415,7 +416,9 @@ def _lines(labels: Sequence[str], others: Sequence[Artist] = (), room: float = 0
 def _figure(width: float, height: float, handles: Sequence[Artist] = ()) -> Figure:
     """A figure with a legend above everything else, whose rows add to the height."""
     columns = max(1, int((width - 0.3) / (_text_width([str(h.get_label()) for h in handles]) + 0.6))) if handles else 1
-    figure = Figure(figsize=(width, height + 0.17 * math.ceil(len(handles) / columns)), layout="constrained", dpi=_DPI)
+    # The engine underestimates long tick labels by a few pixels; its default padding would not absorb that.
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06)
+    figure = Figure(figsize=(width, height + 0.17 * math.ceil(len(handles) / columns)), layout=layout, dpi=_DPI)
     if handles:
         figure.legend(handles=handles, loc="outside upper left", ncols=columns, handlelength=2.6)
     return figure

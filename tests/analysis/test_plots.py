@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
+import matplotlib.image
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
@@ -404,3 +405,12 @@ def test_published_networks_give_figures(method: str, published: Callable[..., L
     density_figure({method: densities(weights)}).savefig(file)
     kernel_sheet({method: common_kernels(weights.values())}).savefig(file)
     first_layer_figure({method: weights[next(iter(weights))].sum(axis=0)}).savefig(file)
+
+
+def test_long_row_names_of_a_matrix_are_not_cut_off(tmp_path: Path) -> None:
+    names = [f"{method}_10_{seed}" for method in ("synflow", "random", "gem_miner") for seed in (21, 42, 63)]
+    figure = matrix_figure(np.eye(9), names, "shared share of the masks (IoU)", value_range=(0.0, 1.0))
+    save_figure(figure, tmp_path / "matrix")
+    pixels = matplotlib.image.imread(tmp_path / "matrix.png")
+    assert (pixels[:, :5] == 1).all()
+    assert (pixels[:, -5:] == 1).all()
