@@ -8,15 +8,14 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, StochasticWeightAveraging, WeightAveraging
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from typing_extensions import override
 
-from sparsity.callbacks.zeros import ZeroKeeper, clips_norm, network_of
+from sparsity.callbacks.zeros import KeepMasks, ZeroKeeper, network_of
 from sparsity.errors import NonFiniteError, SparsityError
 from sparsity.masks import add_masks, masked_layers, masks, set_mask, sizes
 
 
-class PruningCallback(Callback, ABC):
+class PruningCallback(KeepMasks, ABC):
     """Prunes a network during a fit and keeps every pruned weight at exactly zero.
 
     Works in any LightningModule with automatic optimisation: masks are added to its `network` attribute if it has
@@ -36,8 +35,8 @@ class PruningCallback(Callback, ABC):
     def __init__(self, density: float) -> None:
         if not 0 < density <= 1:  # also refuses NaN
             raise SparsityError(f"density is the fraction of weights to keep, in (0, 1]; {density} is not")
+        super().__init__()
         self.density = density
-        self._zeros: ZeroKeeper | None = None
 
     @property
     @abstractmethod
@@ -47,10 +46,6 @@ class PruningCallback(Callback, ABC):
     def current_mask(self, network: nn.Module) -> dict[str, Tensor]:
         """The weights in use now; in a score search fewer than the masks keep."""
         return masks(network)
-
-    def describe(self, trainer: pl.Trainer) -> str:
-        """One line that says what the run is going to do."""
-        return f"{type(self).__name__} prunes to density {self.density:g}"
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -74,13 +69,6 @@ class PruningCallback(Callback, ABC):
         self.masks_changed(trainer)
 
     @override
-    def on_before_optimizer_step(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
-    ) -> None:
-        if self._zeros and clips_norm(trainer):
-            self._zeros.mask_gradients()
-
-    @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         require_finite_weights(network_of(pl_module))
 
@@ -93,12 +81,6 @@ class PruningCallback(Callback, ABC):
     @override
     def state_dict(self) -> dict[str, Any]:
         return {"density": self.density}
-
-    @override
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if self._zeros is not None:
-            self._zeros.detach()
-            self._zeros = None
 
     def rebuild_optimizers(self, trainer: pl.Trainer) -> None:
         """Build optimizers and schedules anew from the module, and keep pruned weights at zero under them too."""
