@@ -1,23 +1,54 @@
 """Everything that acts during a fit: pruners, and what watches them."""
 
 from sparsity.callbacks.analysis import NetworkComparison, TopologyAnalysis
-from sparsity.callbacks.before_training import Magnitude, PruneBeforeTraining, Random, SynFlow
+from sparsity.callbacks.before_training import (
+    LAMP,
+    Clustered,
+    FixedMask,
+    Magnitude,
+    MaskFrom,
+    PruneBeforeTraining,
+    PruneIteratively,
+    Random,
+    SynFlow,
+)
 from sparsity.callbacks.checkpoint import SparseCheckpoint
 from sparsity.callbacks.density import DensityMonitor
+from sparsity.callbacks.during_training import SET, GradualMagnitude, PruneDuringTraining, RigL, SparseTraining
+from sparsity.callbacks.edge_popup import EdgePopup
+from sparsity.callbacks.gem_miner import GemMiner
+from sparsity.callbacks.gradient_pruning import SNIP, GraSP, PruneByGradient
+from sparsity.callbacks.lottery import IterativeMagnitude
 from sparsity.callbacks.pruning import PruningCallback
-from sparsity.callbacks.score_search import GemMiner
+from sparsity.callbacks.score_search import ScoreSearch
 from sparsity.callbacks.zeros import KeepMasks
 
 __all__ = [
+    "LAMP",
+    "SET",
+    "SNIP",
+    "Clustered",
     "DensityMonitor",
+    "EdgePopup",
+    "FixedMask",
     "GemMiner",
+    "GraSP",
+    "GradualMagnitude",
+    "IterativeMagnitude",
     "KeepMasks",
     "Magnitude",
+    "MaskFrom",
     "NetworkComparison",
     "PruneBeforeTraining",
+    "PruneByGradient",
+    "PruneDuringTraining",
+    "PruneIteratively",
     "PruningCallback",
     "Random",
+    "RigL",
+    "ScoreSearch",
     "SparseCheckpoint",
+    "SparseTraining",
     "SynFlow",
     "TopologyAnalysis",
 ]

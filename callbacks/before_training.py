@@ -1,4 +1,4 @@
-"""Pruning before training: score the untrained network, cut, then train what is left."""
+"""Pruning before training: find a mask on the untrained network, then train what is left."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -6,63 +6,48 @@ from functools import partial
 from typing import Any, Literal
 
 import pytorch_lightning as pl
-from pytorch_lightning.utilities import rank_zero_warn
 from torch import nn
 from typing_extensions import override
 
-from sparsity.callbacks.pruning import PruningCallback, sample_shape
+from sparsity.callbacks.pruning import PruningCallback, run_seed, sample_shape
 from sparsity.callbacks.zeros import network_of
 from sparsity.errors import require_whole_number
-from sparsity.masks import kept
-from sparsity.pruning.iterative import Scope, prune_iteratively
+from sparsity.interop import load_masks
+from sparsity.masks import Mask, add_masks, masked_layers, masks
+from sparsity.pruning.allocation import Allocation
+from sparsity.pruning.clustered import clustered_saliency
+from sparsity.pruning.iterative import prune_iteratively
 from sparsity.pruning.rescale import rescale_to_kept_fan_in
-from sparsity.pruning.saliency import Saliency, magnitude_saliency, random_saliency, synflow_saliency
+from sparsity.pruning.saliency import (
+    Saliency,
+    lamp_saliency,
+    magnitude_saliency,
+    random_saliency,
+    synflow_saliency,
+)
 from sparsity.pruning.schedules import Schedule
 
 Rescale = Literal["none", "kept_fan_in"]
 
 
-class PruneBeforeTraining(PruningCallback):
-    """Prunes once, when a fit starts; a resumed fit is not pruned again. A subclass says by which saliency.
+class FixedMask(PruningCallback):
+    """Finds a mask once, when a fit starts; a resumed fit does not search again. A subclass says where it is from.
 
     Args:
         density: Kept fraction of the maskable weights, in (0, 1].
-        iterations: How often to score and cut, at least 1.
-        schedule: How density falls over the iterations.
-        scope: One ranking over the whole network, or one per layer at equal densities.
-        min_kept: Each layer keeps at least so many weights.
         rescale: `kept_fan_in` gives each unit's kept weights the variance of the same initialisation at their
             number, without which deep networks that have no normalisation layers lose their signal.
-
-    Raises:
-        SparsityError: If an argument is out of its range.
+        options: Those of `PruningCallback`.
     """
 
-    def __init__(
-        self,
-        density: float,
-        iterations: int = 1,
-        schedule: Schedule = "exponential",
-        scope: Scope = "global",
-        min_kept: int = 0,
-        rescale: Rescale = "none",
-    ) -> None:
-        super().__init__(density)
-        require_whole_number("iterations", iterations, at_least=1)
-        require_whole_number("min_kept", min_kept, at_least=0)
-        self.iterations = iterations
-        self.schedule: Schedule = schedule
-        self.scope: Scope = scope
-        self.min_kept = min_kept
+    def __init__(self, density: float, rescale: Rescale = "none", **options: Any) -> None:
+        super().__init__(density, **options)
         self.rescale: Rescale = rescale
         self._pruned = False
 
     @abstractmethod
-    def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
-        """The function that scores every weight of a network with masks and leaves it unchanged.
-
-        Whatever it needs from the run, such as the shape of a sample, is taken here, once.
-        """
+    def find_mask(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Mask:
+        """The mask to train; the network's weights are left unchanged."""
 
     @property
     @override
@@ -71,23 +56,13 @@ class PruneBeforeTraining(PruningCallback):
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not self._pruned:
-            self._prune(trainer, pl_module)
-        super().on_fit_start(trainer, pl_module)
-
-    def _prune(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        network = network_of(pl_module)
-        saliency = self.saliency(trainer, pl_module)
-        prune_iteratively(network, saliency, self.density, self.iterations, self.schedule, self.scope, self.min_kept)
-        self.masks_changed(trainer)
+        if self._pruned:
+            self.masks_changed(trainer)
+            return
+        self.train_mask(trainer, self.find_mask(trainer, pl_module))
         if self.rescale == "kept_fan_in":
-            rescale_to_kept_fan_in(network)
+            rescale_to_kept_fan_in(network_of(pl_module))
         self._pruned = True
-        if collapsed := [name for name, count in kept(network).items() if count == 0]:
-            rank_zero_warn(
-                f"{type(self).__name__} left no weight in {', '.join(collapsed)}; "
-                "min_kept: 1 would keep one in every layer"
-            )
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -98,32 +73,105 @@ class PruneBeforeTraining(PruningCallback):
         self._pruned = state_dict["pruned"]
 
 
+class PruneBeforeTraining(FixedMask):
+    """Prunes the untrained network by a saliency of its weights, in one shot. A subclass says by which.
+
+    Args:
+        density: Kept fraction of the maskable weights, in (0, 1].
+        options: Those of `FixedMask`.
+    """
+
+    iterations = 1
+    schedule: Schedule = "exponential"
+
+    @abstractmethod
+    def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
+        """The function that scores every weight of a network with masks and leaves it unchanged.
+
+        Whatever it needs from the run, such as the shape of a sample, is taken here, once.
+        """
+
+    @override
+    def find_mask(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Mask:
+        network = network_of(pl_module)
+        weights = {name: layer.get_parameter("weight") for name, layer in masked_layers(network).items()}
+        dense = {name: weight.detach().clone() for name, weight in weights.items()}
+        prune_iteratively(
+            network,
+            self.saliency(trainer, pl_module),
+            self.density,
+            self.iterations,
+            self.schedule,
+            self._layer_densities,
+            self.min_kept,
+        )
+        for name, weight in weights.items():
+            weight.data.copy_(dense[name])
+        return {name: mask.clone() for name, mask in masks(network).items()}
+
+
+class PruneIteratively(PruneBeforeTraining):
+    """Prunes the untrained network step by step, scoring anew what is left. A subclass says by which saliency.
+
+    Args:
+        density: Kept fraction of the maskable weights, in (0, 1].
+        iterations: How often to score and cut, at least 1; the number changes the mask.
+        schedule: How density falls over the iterations: exponential (Tanaka et al. 2020), linear or cubic.
+        options: Those of `FixedMask`.
+
+    Raises:
+        SparsityError: If an argument is out of its range.
+    """
+
+    def __init__(self, density: float, iterations: int = 1, schedule: Schedule = "exponential", **options: Any) -> None:
+        super().__init__(density, **options)
+        require_whole_number("iterations", iterations, at_least=1)
+        self.iterations = iterations
+        self.schedule = schedule
+
+
 class Random(PruneBeforeTraining):
     """Keeps weights at random: the control that every method must beat.
 
     Args:
         density: Kept fraction of the maskable weights, in (0, 1].
-        scope: Draw over the whole network, or in each layer at equal densities.
-        min_kept: Each layer keeps at least so many weights.
-        rescale: `kept_fan_in` gives each unit's kept weights the variance of the same initialisation at their
-            number, without which deep networks that have no normalisation layers lose their signal.
         seed: Seed of the draw; by default the run's.
+        options: Those of `FixedMask`.
+    """
+
+    def __init__(self, density: float, seed: int | None = None, **options: Any) -> None:
+        super().__init__(density, **options)
+        self.seed = seed
+
+    @override
+    def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
+        return partial(random_saliency, seed=run_seed(trainer) if self.seed is None else self.seed)
+
+
+class Clustered(PruneBeforeTraining):
+    """Keeps weights at random, but in the structure of good networks: short runs of neighbouring inputs in few units.
+
+    Args:
+        density: Kept fraction of the maskable weights, in (0, 1].
+        seed: Seed of the draw; by default the run's.
+        allocation: How the kept weights are spread over layers, each of which is filled on its own: uniform, erk,
+            balanced, smart_ratio, densities in [0, 1] by layer or in their order, or a checkpoint to take them from.
+        rescale: `kept_fan_in` gives each unit's kept weights the variance of the same initialisation at their number.
     """
 
     def __init__(
         self,
         density: float,
-        scope: Scope = "global",
-        min_kept: int = 0,
-        rescale: Rescale = "none",
         seed: int | None = None,
+        allocation: Allocation | list[float] | dict[str, float] | str = "uniform",
+        rescale: Rescale = "none",
     ) -> None:
-        super().__init__(density, scope=scope, min_kept=min_kept, rescale=rescale)
+        super().__init__(density, rescale=rescale, allocation=allocation)
         self.seed = seed
 
     @override
     def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
-        return partial(random_saliency, seed=self.seed)
+        return partial(clustered_saliency, seed=run_seed(trainer) if self.seed is None else self.seed)
 
 
 class Magnitude(PruneBeforeTraining):
@@ -131,44 +179,73 @@ class Magnitude(PruneBeforeTraining):
 
     Args:
         density: Kept fraction of the maskable weights, in (0, 1].
-        scope: One ranking over the whole network, or one per layer at equal densities.
-        min_kept: Each layer keeps at least so many weights.
-        rescale: `kept_fan_in` gives each unit's kept weights the variance of the same initialisation at their
-            number.
+        options: Those of `FixedMask`.
     """
-
-    def __init__(self, density: float, scope: Scope = "global", min_kept: int = 0, rescale: Rescale = "none") -> None:
-        super().__init__(density, scope=scope, min_kept=min_kept, rescale=rescale)
 
     @override
     def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
         return magnitude_saliency
 
 
-class SynFlow(PruneBeforeTraining):
+class LAMP(PruneBeforeTraining):
+    """Keeps the weights that are large among those of their layer: layer-adaptive magnitude (Lee et al. 2021).
+
+    Args:
+        density: Kept fraction of the maskable weights, in (0, 1].
+        options: Those of `FixedMask`.
+    """
+
+    @override
+    def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
+        return lamp_saliency
+
+
+class SynFlow(PruneIteratively):
     """Iterative synaptic-flow pruning, without data (Tanaka et al. 2020); computed in float64.
 
     Args:
         density: Kept fraction of the maskable weights, in (0, 1].
         iterations: How often to score and cut, at least 1; the number changes the mask.
-        schedule: How density falls over the iterations.
-        scope: One ranking over the whole network, or one per layer at equal densities.
-        min_kept: Each layer keeps at least so many weights.
-        rescale: `kept_fan_in` gives each unit's kept weights the variance of the same initialisation at their
-            number.
+        options: Those of `PruneIteratively`.
     """
 
-    def __init__(
-        self,
-        density: float,
-        iterations: int = 100,
-        schedule: Schedule = "exponential",
-        scope: Scope = "global",
-        min_kept: int = 0,
-        rescale: Rescale = "none",
-    ) -> None:
-        super().__init__(density, iterations, schedule, scope, min_kept, rescale)
+    def __init__(self, density: float, iterations: int = 100, **options: Any) -> None:
+        super().__init__(density, iterations, **options)
 
     @override
     def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
         return partial(synflow_saliency, input_shape=sample_shape(trainer, pl_module))
+
+
+class MaskFrom(FixedMask):
+    """Trains the mask of a checkpoint from this run's own initialisation.
+
+    With the seed and network of the run that found it, that is the same ticket again; with `ablation` (on the command
+    line `--ablation shuffle`) a broken one.
+
+    Args:
+        mask_from: A checkpoint of this program, SynFlow's or Gem-Miner's, of the same architecture.
+        rescale: `kept_fan_in` gives each unit's kept weights the variance of the same initialisation at their number.
+
+    Raises:
+        SparsityError: Before training, if the checkpoint cannot be read or its masks do not fit.
+    """
+
+    def __init__(self, mask_from: str, rescale: Rescale = "none") -> None:
+        super().__init__(density=1.0, rescale=rescale)
+        self.mask_from = mask_from
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            network = network_of(pl_module)
+            if not masked_layers(network):
+                add_masks(network)
+            self._mask = load_masks(self.mask_from, network)
+            kept = sum(int(m.sum()) for m in self._mask.values())
+            self.density = kept / sum(m.numel() for m in self._mask.values())
+        super().setup(trainer, pl_module, stage)
+
+    @override
+    def find_mask(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Mask:
+        return self._mask

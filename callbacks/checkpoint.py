@@ -106,12 +106,24 @@ class SparseCheckpoint(Checkpoint):
         self.last_model_path = self._save(trainer, "last.ckpt")
         self._last_step = trainer.global_step
 
-    def _save(self, trainer: pl.Trainer, name: str) -> str:
+    def save_network(self, trainer: pl.Trainer, name: str) -> str:
+        """Save the network as it is now, without what a fit needs to go on, beside the other checkpoints.
+
+        Args:
+            trainer: In a fit; every process has to call this.
+            name: Of the file.
+
+        Returns:
+            Its path.
+        """
+        return self._save(trainer, name, weights_only=True)
+
+    def _save(self, trainer: pl.Trainer, name: str, weights_only: bool = False) -> str:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return ""
         assert self._folder is not None
         path, partial = self._folder / name, self._folder / f".{name}.partial"
-        trainer.save_checkpoint(partial, weights_only=False)
+        trainer.save_checkpoint(partial, weights_only=weights_only)
         if trainer.is_global_zero:
             os.replace(partial, path)
         trainer.strategy.barrier()

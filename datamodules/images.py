@@ -62,6 +62,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.seed: int | None = None
         """Base seed of order and augmentation; taken from the run in `setup`, or from the checkpoint it resumes."""
         self._position: dict[str, int] | None = None
+        self._restarted: tuple[int, int, int] | None = None
         self._normalise = Normalise(self.mean, self.std)
         self._train: InMemoryImages | None = None
         self._val: InMemoryImages | None = None
@@ -95,7 +96,7 @@ class ImageDataModule(pl.LightningDataModule):
             # Ranks that were not seeded have seeds of their own; they must agree on one order.
             seed = torch.initial_seed()
             self.seed = seed if self.trainer is None else self.trainer.strategy.broadcast(seed)
-            self._position = None
+            self._position = self._restarted = None
         if stage in (None, "fit", "validate") and self._train is None:
             self._split(*self.read(train=True))
         if stage in (None, "test", "predict") and self._test is None:
@@ -130,6 +131,8 @@ class ImageDataModule(pl.LightningDataModule):
             options.update(trainer.distributed_sampler_kwargs or {})
         sampler = EpochSampler(len(images), self.seed, **options)
         loader = ResumableLoader(images, sampler=sampler, **self._loader_options())
+        if self._restarted is not None:
+            self._restart(sampler, *self._restarted)
         if self._position is not None:
             loader.load_state_dict(self._position)
             self._position = None
@@ -182,16 +185,41 @@ class ImageDataModule(pl.LightningDataModule):
         images, labels = batch
         trainer = self.trainer
         if self.augmentation is not None and trainer is not None and trainer.training:
-            # The batch is not counted yet, so `batch_idx` is still that of the last one.
-            number = trainer.fit_loop.batch_idx + 1
-            names = ("augmentation", trainer.current_epoch, number, trainer.global_rank)
+            names = ("augmentation", *self._place(trainer), trainer.global_rank)
             images = self.augmentation(images, named_generator(*names, seed=self.seed))
         return self._normalise(images), labels
+
+    def _place(self, trainer: pl.Trainer) -> tuple[int, int]:
+        """Epoch and number of the training batch at hand, as a run that never restarted would count them."""
+        # The batch is not counted yet, so `batch_idx` is still that of the last one.
+        epoch, number = trainer.current_epoch, trainer.fit_loop.batch_idx + 1
+        if self._restarted is None:
+            return epoch, number
+        restarted_in, first_epoch, first_batch = self._restarted
+        more_epochs, batch = divmod(first_batch + number, int(trainer.num_training_batches))
+        return first_epoch + epoch - restarted_in + more_epochs, batch
+
+    def restart_order(self, epoch: int, batch: int) -> None:
+        """Go back to a place in the data: the epoch that begins now has the order and augmentation that follow it.
+
+        Args:
+            epoch: Of the run, counted from 0.
+            batch: Number of the batch in that epoch that comes first now.
+        """
+        trainer, loader = self.trainer, self.trainer.train_dataloader if self.trainer else None
+        if trainer is None or not isinstance(loader, ResumableLoader):
+            raise SparsityError("there is no order to restart before training; call it during a fit")
+        self._restarted = (trainer.current_epoch, epoch, batch)
+        assert isinstance(loader.sampler, EpochSampler)
+        self._restart(loader.sampler, *self._restarted)
+
+    def _restart(self, sampler: EpochSampler, restarted_in: int, epoch: int, batch: int) -> None:
+        sampler.restart(restarted_in, epoch * sampler.size + batch * self.batch_size * sampler.num_replicas)
 
     @override
     def state_dict(self) -> dict[str, Any]:
         """The base seed, and how far training has come in its epoch."""
-        state: dict[str, Any] = {} if self.seed is None else {"seed": self.seed}
+        state: dict[str, Any] = {} if self.seed is None else {"seed": self.seed, "restarted": self._restarted}
         loader = self.trainer.train_dataloader if self.trainer is not None else None
         if isinstance(loader, ResumableLoader):
             state["position"] = loader.state_dict()
@@ -206,6 +234,7 @@ class ImageDataModule(pl.LightningDataModule):
         """
         self.seed = state_dict["seed"]
         self._position = state_dict.get("position")
+        self._restarted = state_dict.get("restarted")
 
 
 def _loaded(images: InMemoryImages | None, stage: str) -> InMemoryImages:

@@ -66,6 +66,18 @@ class EpochSampler(DistributedSampler[Batch]):
         super().__init__(range(size), num_replicas=num_replicas, rank=rank, seed=seed)  # type: ignore[arg-type]
         self.size = size
         self.current_epoch = current_epoch
+        self._restarted = (0, 0)
+
+    def restart(self, epoch: int, samples: int) -> None:
+        """Let an epoch begin where a run is after so many samples, and the following ones go on from there.
+
+        An epoch then has as many samples as ever: the rest of one permutation and the beginning of the next.
+
+        Args:
+            epoch: The first one that this concerns.
+            samples: Of all ranks together, counted from the beginning of the run.
+        """
+        self._restarted = (epoch, samples)
 
     @override
     def set_epoch(self, epoch: int) -> None:
@@ -78,9 +90,16 @@ class EpochSampler(DistributedSampler[Batch]):
 
     @override
     def __iter__(self) -> Iterator[Any]:
-        order = torch.randperm(self.size, generator=named_generator("training order", self.epoch, seed=self.seed))
+        restarted_in, samples = self._restarted
+        epoch, done = divmod((self.epoch - restarted_in) * self.size + samples, self.size)
+        order = self._permutation(epoch)
+        if done:
+            order = torch.cat([order[done:], self._permutation(epoch + 1)[:done]])
         positions = torch.arange(self.rank, self.total_size, self.num_replicas)
         return iter(order[positions % self.size].tolist())
+
+    def _permutation(self, epoch: int) -> Tensor:
+        return torch.randperm(self.size, generator=named_generator("training order", epoch, seed=self.seed))
 
 
 class ResumableLoader(DataLoader[Batch]):

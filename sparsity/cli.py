@@ -22,13 +22,14 @@ from typing_extensions import override
 # Importing them makes their classes known to YAML and flags by their bare names.
 import sparsity.datamodules
 import sparsity.networks
-from sparsity.callbacks import DensityMonitor, KeepMasks, PruningCallback, SparseCheckpoint
+from sparsity.callbacks import DensityMonitor, KeepMasks, MaskFrom, PruningCallback, SparseCheckpoint
 from sparsity.checkpoints import newest_checkpoint, read_checkpoint, require_fitting
 from sparsity.classifier import SparseClassifier
 from sparsity.commands import analyze, convert
 from sparsity.errors import SparsityError
 from sparsity.masks import kept, sizes
 from sparsity.messages import one_sentence
+from sparsity.pruning.ablation import Ablation
 
 _SUBCOMMANDS = {
     "analyze": "Analyse and compare trained networks, ours and published ones.",
@@ -92,6 +93,11 @@ class SparsityCLI(LightningCLI):
             help="How the network is pruned, for example SynFlow; without it, it stays dense.",
         )
         parser.add_argument(
+            "--ablation",
+            type=Ablation,
+            help="Break the mask that the pruner found before its weights train, as a control.",
+        )
+        parser.add_argument(
             "--test_after_fit",
             type=bool,
             default=False,
@@ -130,6 +136,10 @@ class SparsityCLI(LightningCLI):
     @override
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         pruner = self._get(self.config_init, "pruner")
+        if ablation := self._get(self.config, "ablation"):
+            if pruner is None:
+                raise SparsityError(f"--ablation {ablation} breaks the mask of a pruner; give one with --pruner")
+            pruner.ablation = ablation
         config = {**self._get(self.config_init, "trainer"), **kwargs}
         own = config["callbacks"] or []
         own = own if isinstance(own, list) else [own]
@@ -297,7 +307,13 @@ def _require_same_pruner(checkpoint: dict[str, Any], pruner: PruningCallback | N
     configured = type(pruner).__name__ if pruner else None
     if saved != configured:
         raise SparsityError(f"{path} is of a run with pruner {saved}, and this one has {configured}; use the same")
-    if pruner and states[saved]["density"] != pruner.density:
+    if pruner and states[saved].get("ablation") != pruner.ablation:
+        raise SparsityError(
+            f"{path} is of a run with ablation {states[saved].get('ablation')}, and this one has {pruner.ablation}; "
+            "use the same"
+        )
+    # A mask that is read from a file brings its own density.
+    if pruner and not isinstance(pruner, MaskFrom) and states[saved]["density"] != pruner.density:
         raise SparsityError(
             f"{path} is of a run with density {states[saved]['density']:g}, and this one asks for "
             f"{pruner.density:g}; use the same, or start anew without --ckpt_path"

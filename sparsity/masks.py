@@ -59,13 +59,13 @@ def masks(network: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def set_mask(network: nn.Module, mask: Mask | Tensor, optimizers: Iterable[Optimizer] = ()) -> None:
-    """Replace masks in place, zero the weights that are pruned now and the optimizers' state for them.
+    """Replace masks in place, zero the weights that are pruned now, and the optimizers' state of all that changed.
 
     Args:
         network: A network with masks.
         mask: New masks by layer name; layers that are not named keep theirs. For a single layer also its tensor.
         optimizers: Optimizers whose state tensors shaped like a weight (momentum, moments) are zeroed where it is
-            pruned.
+            pruned, and where it was pruned before: gradients of pruned weights went into it.
 
     Raises:
         SparsityError: If a name has no masked layer, or a shape or dtype does not fit; nothing is changed then.
@@ -81,12 +81,12 @@ def set_mask(network: nn.Module, mask: Mask | Tensor, optimizers: Iterable[Optim
                 f"the mask of {name!r} must be bool and shaped {list(shape)}, not {new.dtype} {list(new.shape)}"
             )
     for name, new in mask.items():
-        layer = layers[name]
-        layer.get_buffer("weight_mask").copy_(new)
-        weight = layer.get_parameter("weight")
-        pruned = ~layer.get_buffer("weight_mask")
-        for tensor in (weight, *_state_tensors(optimizers, weight)):
-            tensor.masked_fill_(pruned, 0)
+        weight, mask_buffer = layers[name].get_parameter("weight"), layers[name].get_buffer("weight_mask")
+        stays = mask_buffer & new.to(mask_buffer.device)
+        mask_buffer.copy_(new)
+        weight.masked_fill_(~mask_buffer, 0)
+        for state in _state_tensors(optimizers, weight):
+            state.masked_fill_(~stays, 0)
 
 
 @torch.no_grad()

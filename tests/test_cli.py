@@ -118,7 +118,14 @@ def test_a_pruner_given_by_name_keeps_the_density_of_the_config(sparsity: Any, t
     outcome = sparsity("fit", "--config", config, "--pruner", "Random", "--print_config")
     assert yaml.safe_load(outcome.out)["pruner"] == {
         "class_path": "sparsity.callbacks.Random",
-        "init_args": {"density": 0.1, "scope": "global", "min_kept": 0, "rescale": "none", "seed": None},
+        "init_args": {
+            "density": 0.1,
+            "seed": None,
+            "rescale": "none",
+            "scope": "global",
+            "allocation": None,
+            "min_kept": 0,
+        },
     }
 
 

@@ -8,6 +8,8 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+PRUNERS = sorted((ROOT / "configs" / "pruners").glob("*.yaml"))
+"""To be laid over `dense_fc.yaml` or `dense_resnet.yaml`."""
 # Three epochs are the fewest that Gem-Miner can divide; the data are scikit-learn's digits.
 SHORT = ["--trainer.max_epochs", "3", "--data.limit", "64", "--data.batch_size", "32", "--trainer.accelerator", "cpu",
          "--trainer.enable_progress_bar", "false"]  # fmt: skip
@@ -34,7 +36,21 @@ def test_every_config_runs_to_the_density_it_asks_for(config: Path, sparsity: An
     assert "test accuracy" in summary
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("base", ["dense_fc", "dense_resnet"])
+@pytest.mark.parametrize("pruner", PRUNERS, ids=lambda path: path.stem)
+def test_every_pruner_can_be_laid_over_both_networks(pruner: Path, base: str, sparsity: Any, tmp_path: Path) -> None:
+    small = ["--model.network.width", "4"] if base == "dense_resnet" else []
+    outcome = sparsity(
+        "fit", "--config", ROOT / "configs" / f"{base}.yaml", "--config", pruner, "--data", "Digits", *SHORT, *small,
+        "--data.limit", "256",
+        "--model.network.input_shape", "[1, 28, 28]", "--trainer.callbacks", "null",
+        "--trainer.default_root_dir", tmp_path,
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert f"{pruner_of(pruner)}: density 0.1 asked, 0.1" in outcome.out.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("config", CONFIGS + PRUNERS, ids=lambda path: path.stem)
 def test_no_config_repeats_a_default(config: Path, sparsity: Any) -> None:
     """Leaving out any single value changes the configuration that is run."""
     written = yaml.safe_load(config.read_text())

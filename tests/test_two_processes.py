@@ -1,5 +1,6 @@
 """Two processes need no flag of ours: `--trainer.devices 2 --trainer.strategy ddp` alone."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -7,6 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+
+import sparsity.callbacks
+from sparsity.callbacks import PruningCallback
+from tests.every_pruner_on_two_ranks import PRUNERS
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,3 +39,32 @@ def test_both_ranks_end_with_the_same_masks_and_weights_at_the_exact_density(pru
     assert sum(int(t.sum()) for n, t in first.items() if n.endswith("weight_mask")) == 11_940
     assert run.stdout.count("density 0.1 asked, 0.1 reached") == 1
     assert [p.name for p in (tmp_path / "lightning_logs").iterdir()] == ["version_0"]
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("two_ranks")
+    run = subprocess.run(
+        [sys.executable, ROOT / "tests" / "every_pruner_on_two_ranks.py", folder],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    return folder
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_ranks_that_were_not_seeded_alike_end_with_the_same_masks_and_weights(pruner: str, two_ranks: Path) -> None:
+    first, second = (torch.load(two_ranks / f"{pruner}_{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+
+
+def test_every_pruner_is_among_them() -> None:
+    concrete = {
+        name
+        for name, cls in vars(sparsity.callbacks).items()
+        if inspect.isclass(cls) and issubclass(cls, PruningCallback) and not inspect.isabstract(cls)
+    }
+    assert set(PRUNERS) == concrete - {"MaskFrom"}  # which needs a file

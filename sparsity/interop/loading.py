@@ -3,13 +3,13 @@
 import os
 from typing import get_args
 
-from torch import nn
+from torch import Tensor, nn
 
 from sparsity.errors import SparsityError
 from sparsity.interop.configuration import build_network, infer_config, maskable_layers, read_config
 from sparsity.interop.files import Checkpoint, FilePath, read_checkpoint
 from sparsity.interop.layouts import Kind, MaskChoice, State, detect_kind, translate
-from sparsity.masks import add_masks, set_mask
+from sparsity.masks import add_masks, masks, set_mask
 
 _SUFFIX = ".weight_mask"
 
@@ -43,6 +43,34 @@ def load_network(path: FilePath, kind: Kind | None = None, mask: MaskChoice = "e
         return _network(checkpoint, kind, mask)
     except SparsityError as error:
         raise SparsityError(f"cannot read a network from {os.fspath(path)}: {error}") from error
+
+
+def load_masks(path: FilePath, network: nn.Module) -> dict[str, Tensor]:
+    """Read the masks of a network of the same architecture, whoever made it.
+
+    Args:
+        path: A checkpoint of any network with masks, or one that `load_network` reads.
+        network: Where the masks are to fit; left unchanged.
+
+    Returns:
+        A mask for every masked layer of `network`, bool and of its shape, on the CPU.
+
+    Raises:
+        SparsityError: If there is no such file, or its masks do not fit.
+    """
+    state: State = read_checkpoint(path).state
+    expected = masks(network)
+    if not all(f"{name}{_SUFFIX}" in state for name in expected):
+        state = translate(state, detect_kind(state), "effective")
+    for name, mask in expected.items():
+        found = state.get(f"{name}{_SUFFIX}")
+        if found is None or found.shape != mask.shape:
+            shape = "no mask" if found is None else f"a mask shaped {list(found.shape)}"
+            raise SparsityError(
+                f"the masks in {os.fspath(path)} are of another network: for layer {name!r}, shaped "
+                f"{list(mask.shape)}, it has {shape}; give a checkpoint of the same architecture"
+            )
+    return {name: state[f"{name}{_SUFFIX}"].bool() for name in expected}
 
 
 def _network(checkpoint: Checkpoint, kind: Kind | None, mask: MaskChoice) -> nn.Module:

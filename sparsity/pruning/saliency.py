@@ -1,16 +1,17 @@
 """Saliencies: one number per weight that says how much a pruning method wants to keep it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional as F
 
 from sparsity.errors import NonFiniteError
-from sparsity.masks import masked_layers
-from sparsity.randomness import named_generator
+from sparsity.masks import masked_layers, masks
+from sparsity.randomness import derive_seed, named_generator
 
 Saliency = Mapping[str, Tensor]
 """One tensor per masked layer, shaped like its weight, keyed by layer name; the highest are kept."""
@@ -47,6 +48,102 @@ def magnitude_saliency(network: nn.Module) -> dict[str, Tensor]:
     return saliency
 
 
+def lamp_saliency(network: nn.Module) -> dict[str, Tensor]:
+    """Each squared weight over the sum of those in its layer that are not smaller (Lee et al. 2021).
+
+    A layer's largest weight scores 1: no layer loses its last weight while another has two left. Of equal weights the
+    later counts as larger.
+
+    Args:
+        network: A network with masks, left unchanged.
+
+    Returns:
+        One float64 tensor in [0, 1] per masked layer, 0 where weights are zero.
+
+    Raises:
+        NonFiniteError: Names the first layer with a weight that is NaN or infinite.
+    """
+    saliency = {name: _lamp(layer.get_parameter("weight").detach()) for name, layer in masked_layers(network).items()}
+    require_finite(saliency, "LAMP")
+    return saliency
+
+
+def _lamp(weight: Tensor) -> Tensor:
+    squares, order = weight.double().square().flatten().sort(stable=True)
+    not_smaller = squares.flip(0).cumsum(0).flip(0)
+    score = torch.empty_like(squares)
+    score[order] = squares / not_smaller.where(not_smaller != 0, 1)  # a layer of zeros alone scores 0
+    return score.view_as(weight)
+
+
+def unaveraged(gradient: Tensor) -> Tensor:
+    """The gradient as it is, where a single process has all the data."""
+    return gradient
+
+
+def snip_saliency(
+    network: nn.Module, images: Tensor, labels: Tensor, average: Callable[[Tensor], Tensor] = unaveraged
+) -> dict[str, Tensor]:
+    """Sensitivity of the loss to each connection, `|dL/dw * w|` (Lee et al. 2019, eq. 6).
+
+    The loss is the cross-entropy in training mode; layers that draw numbers there get the same ones in every call.
+
+    Args:
+        network: A network with masks, left unchanged (weights, buffers, modes, gradients), as is the random state.
+        images: `[batch, ...]`.
+        labels: `[batch]`, class indices.
+        average: Takes the mean of a gradient over processes.
+
+    Returns:
+        One non-negative tensor per masked layer.
+
+    Raises:
+        NonFiniteError: Names the first layer whose saliency is NaN or infinite.
+    """
+    weights = _differentiable_weights(network)
+    gradients = _gradients(_training_loss(network, weights, images, labels), weights)
+    saliency = {name: (average(gradients[name]) * weight.detach()).abs() for name, weight in weights.items()}
+    require_finite(saliency, "SNIP")
+    return saliency
+
+
+def grasp_saliency(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    temperature: float = 200.0,
+    average: Callable[[Tensor], Tensor] = unaveraged,
+) -> dict[str, Tensor]:
+    """What each weight adds to the squared norm of the gradient, `w * (H g)` (Wang et al. 2020).
+
+    The authors score `-w * (H g)` and remove the highest; this is the same order turned round. The loss is the
+    cross-entropy in training mode; layers that draw numbers there get the same ones in every call.
+
+    Args:
+        network: A network with masks, left unchanged (weights, buffers, modes, gradients), as is the random state.
+        images: `[batch, ...]`.
+        labels: `[batch]`, class indices.
+        temperature: Divides the logits, above 0.
+        average: Takes the mean of a gradient over processes, first of g, then of `H g`.
+
+    Returns:
+        One tensor of either sign per masked layer.
+
+    Raises:
+        NonFiniteError: Names the first layer whose saliency is NaN or infinite.
+    """
+    weights = _differentiable_weights(network)
+    gradients = _gradients(_training_loss(network, weights, images, labels, temperature), weights, create_graph=True)
+    # Pruned weights do not train: the flow to preserve is that of the sparse network, over its kept weights only.
+    kept = {name: average(gradients[name].detach()) * mask for name, mask in masks(network).items()}
+    with torch.enable_grad():
+        flow = torch.stack([(kept[name] * gradient).sum() for name, gradient in gradients.items()]).sum()
+    hessian_gradients = _gradients(flow, weights)
+    saliency = {name: average(hessian_gradients[name]) * weight.detach() for name, weight in weights.items()}
+    require_finite(saliency, "GraSP")
+    return saliency
+
+
 def synflow_saliency(network: nn.Module, input_shape: Sequence[int]) -> dict[str, Tensor]:
     """Synaptic flow `|dR/dw * w|`, R the summed output for an input of ones (Tanaka et al. 2020, algorithm 1).
 
@@ -65,17 +162,14 @@ def synflow_saliency(network: nn.Module, input_shape: Sequence[int]) -> dict[str
     """
     tensors = dict(chain(network.named_parameters(), network.named_buffers()))
     state = {n: t.detach().double().abs() if t.is_floating_point() else t for n, t in tensors.items()}
-    weights = {name: state[f"{name}.weight" if name else "weight"] for name in masked_layers(network)}
+    weights = {name: state[_weight_name(name)] for name in masked_layers(network)}
     for weight in weights.values():
         weight.requires_grad_()
     ones = torch.ones(1, *input_shape, dtype=torch.float64, device=next(iter(weights.values())).device)
     with evaluating(network), torch.enable_grad():
         flow = functional_call(network, state, (ones,)).sum()
-        gradients = torch.autograd.grad(flow, list(weights.values()), allow_unused=True, materialize_grads=True)
-    saliency = {
-        name: (gradient * weight.detach()).abs()
-        for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
-    }
+        gradients = _gradients(flow, weights)
+    saliency = {name: (gradients[name] * weight.detach()).abs() for name, weight in weights.items()}
     require_finite(saliency, "SynFlow")
     return saliency
 
@@ -102,10 +196,48 @@ def require_finite(tensors: Mapping[str, Tensor], what: str) -> None:
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
     """Evaluation mode for a while; every module gets its own mode back, also after an error."""
+    with _in_mode(network, training=False):
+        yield
+
+
+@contextmanager
+def _in_mode(network: nn.Module, training: bool) -> Iterator[None]:
     modes = {module: module.training for module in network.modules()}
-    network.eval()
+    network.train(training)
     try:
         yield
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def _differentiable_weights(network: nn.Module) -> dict[str, Tensor]:
+    return {
+        name: layer.get_parameter("weight").detach().requires_grad_() for name, layer in masked_layers(network).items()
+    }
+
+
+def _training_loss(
+    network: nn.Module, weights: Mapping[str, Tensor], images: Tensor, labels: Tensor, temperature: float = 1.0
+) -> Tensor:
+    """Cross-entropy in training mode as a function of the masked layers' weights, without a trace in the network."""
+    state = {name: parameter.detach() for name, parameter in network.named_parameters()}
+    state |= {name: buffer.clone() for name, buffer in network.named_buffers()}
+    state |= {_weight_name(name): weight for name, weight in weights.items()}
+    seed = derive_seed("training mode of a saliency")
+    devices = range(torch.cuda.device_count())  # all that manual_seed seeds
+    with _in_mode(network, training=True), torch.random.fork_rng(devices), torch.enable_grad():
+        torch.manual_seed(seed)
+        logits = functional_call(network, state, (images,))
+        return F.cross_entropy(logits / temperature, labels)
+
+
+def _gradients(value: Tensor, weights: Mapping[str, Tensor], create_graph: bool = False) -> dict[str, Tensor]:
+    gradients = torch.autograd.grad(
+        value, list(weights.values()), create_graph=create_graph, allow_unused=True, materialize_grads=True
+    )
+    return dict(zip(weights, gradients, strict=True))
+
+
+def _weight_name(layer: str) -> str:
+    return f"{layer}.weight" if layer else "weight"

@@ -1,8 +1,9 @@
-"""How density falls from 1 to the target over the steps of an iterative method."""
+"""How density falls to the target, and how many weights move, over the steps of a method."""
 
+import math
 from typing import Literal
 
-Schedule = Literal["exponential", "linear"]
+Schedule = Literal["exponential", "linear", "cubic"]
 
 
 def scheduled_density(step: int, steps: int, density: float, schedule: Schedule = "exponential") -> float:
@@ -11,10 +12,25 @@ def scheduled_density(step: int, steps: int, density: float, schedule: Schedule 
     Args:
         step: In [0, steps].
         steps: At least 1.
-        density: The final density, in (0, 1].
-        schedule: `exponential` is `density ** (step / steps)` (Tanaka et al. 2020), `linear` a straight line.
+        density: The final density, in [0, 1].
+        schedule: `exponential` is `density ** (step / steps)` (Tanaka et al. 2020), `linear` a straight line, `cubic`
+            `density + (1 - density) (1 - step / steps)^3` (Zhu & Gupta 2017, eq. 1).
     """
+    if step == steps:
+        return density  # without the rounding of the formulas
     progress = step / steps
     if schedule == "exponential":
         return float(density**progress)
-    return 1 - (1 - density) * progress
+    if schedule == "linear":
+        return 1 - (1 - density) * progress
+    return float(density + (1 - density) * (1 - progress) ** 3)
+
+
+def cosine_decay(step: int, steps: int) -> float:
+    """From 1 at step 0 to 0 at the last, along half a cosine (Evci et al. 2020, section 3, with alpha = 1).
+
+    Args:
+        step: In [0, steps].
+        steps: At least 1.
+    """
+    return (1 + math.cos(math.pi * step / steps)) / 2

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+from sparsity.datamodules.loading import EpochSampler, ResumableLoader
+
 
 class AnybodysModule(pl.LightningModule):
     """Two convolutions with BatchNorm and a Linear, trained by any optimizer."""
@@ -49,6 +51,14 @@ def loader() -> DataLoader[Any]:
     images = torch.randn(48, 1, 4, 4, generator=generator) + labels.view(-1, 1, 1, 1)
     # With a generator of its own a loader leaves the global random state to dropout.
     return DataLoader(TensorDataset(images, labels), batch_size=8, generator=generator)
+
+
+@pytest.fixture
+def resumable(loader: DataLoader[Any]) -> Callable[[], ResumableLoader]:
+    """Makes loaders of the same data that can go on in mid-epoch."""
+    return lambda: ResumableLoader(
+        loader.dataset, batch_size=8, sampler=EpochSampler(48, seed=1), generator=torch.Generator()
+    )
 
 
 @pytest.fixture

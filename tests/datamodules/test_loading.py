@@ -116,3 +116,24 @@ def test_a_loader_can_be_copied_and_pickled() -> None:
     next(iter(original))
     for twin in (copy.deepcopy(original), pickle.loads(pickle.dumps(original))):
         assert twin.state_dict() == original.state_dict()
+
+
+def test_a_restarted_order_is_the_one_that_followed_the_place_it_went_back_to() -> None:
+    plain, sampler = EpochSampler(10, seed=1), EpochSampler(10, seed=1)
+    stream = []
+    for epoch in range(4):
+        plain.set_epoch(epoch)
+        stream += list(plain)
+    sampler.restart(5, samples=13)
+    sampler.set_epoch(5)
+    assert list(sampler) == stream[13:23]
+    sampler.set_epoch(6)
+    assert list(sampler) == stream[23:33]
+
+
+def test_an_order_restarted_at_the_beginning_has_the_epochs_of_a_new_run() -> None:
+    sampler = EpochSampler(10, seed=1)
+    first = list(sampler)
+    sampler.restart(3, samples=0)
+    sampler.set_epoch(3)
+    assert list(sampler) == first

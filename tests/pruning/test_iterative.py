@@ -12,6 +12,7 @@ from torch.nn.utils import prune
 
 from sparsity.masks import add_masks, kept, masked_layers, masks, set_mask, sizes
 from sparsity.networks import FC, ResNet, ResNet20
+from sparsity.pruning.allocation import Allocation
 from sparsity.pruning.iterative import prune_iteratively
 from sparsity.pruning.saliency import Saliency, magnitude_saliency, random_saliency, synflow_saliency
 
@@ -27,12 +28,18 @@ NETWORKS = {
     method=st.sampled_from(["random", "magnitude", "synflow"]),
     density=st.floats(0.01, 1),
     iterations=st.integers(1, 5),
-    schedule=st.sampled_from(["exponential", "linear"]),
-    scope=st.sampled_from(["global", "layer"]),
+    schedule=st.sampled_from(["exponential", "linear", "cubic"]),
+    allocation=st.sampled_from([None, "uniform", "erk", "balanced"]),
     seed=st.integers(0, 2**31),
 )
 def test_counts_are_exact_and_masks_only_shrink(
-    architecture: str, method: str, density: float, iterations: int, schedule: str, scope: str, seed: int
+    architecture: str,
+    method: str,
+    density: float,
+    iterations: int,
+    schedule: str,
+    allocation: Allocation | None,
+    seed: int,
 ) -> None:
     torch.manual_seed(seed)
     make, shape = NETWORKS[architecture]
@@ -50,11 +57,11 @@ def test_counts_are_exact_and_masks_only_shrink(
         return functions[method](network)
 
     before = copy.deepcopy(network)
-    prune_iteratively(network, watched, density, iterations, schedule, scope)  # type: ignore[arg-type]
+    prune_iteratively(network, watched, density, iterations, schedule, allocation)  # type: ignore[arg-type]
     seen.append(masks(network))
 
     assert sum(kept(network).values()) == round(density * sum(sizes(network).values()))
-    if scope == "layer":
+    if allocation == "uniform":
         assert all(abs(kept(network)[n] - density * size) <= 1 for n, size in sizes(network).items())
     assert len(seen) == iterations + 1
     for earlier, later in pairwise(seen):

@@ -1,0 +1,242 @@
+"""Pruning during training: gradual magnitude pruning, and sparse training with a mask that moves (SET, RigL)."""
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import rank_zero_info
+from torch import nn
+from torch.optim import Optimizer
+from typing_extensions import override
+
+from sparsity.callbacks.before_training import Rescale
+from sparsity.callbacks.pruning import PruningCallback, run_seed
+from sparsity.callbacks.zeros import network_of
+from sparsity.errors import SparsityError, require_whole_number
+from sparsity.masks import Mask, masked_layers, masks, set_mask
+from sparsity.pruning.allocation import Allocation
+from sparsity.pruning.exchange import exchange
+from sparsity.pruning.rescale import rescale_to_kept_fan_in
+from sparsity.pruning.saliency import Saliency, magnitude_saliency, random_saliency
+from sparsity.pruning.schedules import cosine_decay
+from sparsity.pruning.selection import keep_highest
+from sparsity.randomness import derive_seed
+
+
+class PruneDuringTraining(PruningCallback):
+    """Changes the mask every few optimizer steps, right before a step. A subclass says how.
+
+    Args:
+        density: Kept fraction of the maskable weights, in (0, 1].
+        start: When to begin, as a fraction of the run's steps, in [0, 1).
+        stop: When to make the last change, as a fraction of the run's steps, in (start, 1].
+        interval: Optimizer steps between changes, at least 1. Default: 100, in runs of under 4,000 steps a fortieth.
+        options: Those of `PruningCallback`.
+
+    Raises:
+        SparsityError: If an argument is out of its range; before training if the run's length is not known, or too
+            short.
+    """
+
+    mask_moves_in_training: ClassVar[bool] = True
+
+    def __init__(
+        self, density: float, start: float = 0.0, stop: float = 0.75, interval: int | None = None, **options: Any
+    ) -> None:
+        super().__init__(density, **options)
+        if not 0 <= start < stop <= 1:
+            raise SparsityError(f"start and stop are fractions of the run, 0 <= start < stop <= 1, not {start}, {stop}")
+        if interval is not None:
+            require_whole_number("interval", interval, at_least=1)
+        self.start = start
+        self.stop = stop
+        self.interval = interval
+        self._first_step: int | None = None
+        self._last_step = 0
+        self._seed = 0
+
+    @abstractmethod
+    def new_mask(self, network: nn.Module, step: int, steps: int) -> Mask:
+        """The mask from now on, `step` of `steps` optimizer steps after the first change; gradients are at hand."""
+
+    def begin(self, network: nn.Module) -> None:
+        """What happens to the network before the first step; nothing by default."""
+
+    @property
+    @override
+    def finds_mask(self) -> bool:
+        return False
+
+    @override
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._first_step is None:
+            self._plan(trainer)
+            self._seed = derive_seed(type(self).__name__, seed=run_seed(trainer))
+            self.begin(network_of(pl_module))
+        super().on_fit_start(trainer, pl_module)
+
+    def _plan(self, trainer: pl.Trainer) -> None:
+        name, total = type(self).__name__, trainer.estimated_stepping_batches
+        if total == float("inf"):
+            raise SparsityError(f"{name} needs to know the length of the run; set trainer.max_epochs or max_steps")
+        steps = int(total)
+        first, last = round(self.start * steps), min(round(self.stop * steps), steps - 1)
+        if last <= first:
+            raise SparsityError(
+                f"{name} finds no step between {self.start:g} and {self.stop:g} of a run of {steps} steps; train longer"
+            )
+        self._first_step, self._last_step = first, last
+        self.interval = self.interval or min(100, max(1, steps // 40))
+        rank_zero_info(f"{name}: a new mask every {self.interval} steps, from step {first} to {last} of {steps}")
+
+    @override
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        if self._is_due(trainer.global_step):
+            assert self._first_step is not None
+            network = network_of(pl_module)
+            step, steps = trainer.global_step - self._first_step, self._last_step - self._first_step
+            set_mask(network, self.new_mask(network, step, steps), trainer.optimizers)
+            self.masks_changed(trainer)
+        super().on_before_optimizer_step(trainer, pl_module, optimizer)
+
+    def _is_due(self, step: int) -> bool:
+        assert self._first_step is not None
+        assert self.interval is not None
+        if not self._first_step <= step <= self._last_step:
+            return False
+        return step == self._last_step or (step - self._first_step) % self.interval == 0
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            **super().state_dict(),
+            "first_step": self._first_step,
+            "last_step": self._last_step,
+            "interval": self.interval,
+            "seed": self._seed,
+        }
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._first_step = state_dict["first_step"]
+        self._last_step = state_dict["last_step"]
+        self.interval = state_dict["interval"]
+        self._seed = state_dict["seed"]
+
+
+class GradualMagnitude(PruneDuringTraining):
+    """Cuts the smallest weights step by step while training; the density falls along a cubic (Zhu & Gupta 2017).
+
+    Args:
+        density: Kept fraction of the maskable weights at the end, in (0, 1].
+        start: When to begin, as a fraction of the run's steps, in [0, 1).
+        stop: When to make the last cut, as a fraction of the run's steps, in (start, 1].
+        interval: Optimizer steps between cuts, at least 1. Default: 100, in runs of under 4,000 steps a fortieth.
+        options: Those of `PruningCallback`.
+    """
+
+    def __init__(
+        self, density: float, start: float = 0.2, stop: float = 0.75, interval: int | None = None, **options: Any
+    ) -> None:
+        super().__init__(density, start, stop, interval, **options)
+        self._final = False
+
+    @property
+    @override
+    def is_final(self) -> bool:
+        return self._final
+
+    @override
+    def new_mask(self, network: nn.Module, step: int, steps: int) -> Mask:
+        self._final = step == steps
+        count = self.count(network, step, steps, "cubic")
+        return keep_highest(magnitude_saliency(network), count, masks(network), self.min_kept)
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "final": self._final}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._final = state_dict["final"]
+
+
+class SparseTraining(PruneDuringTraining):
+    """Trains a sparse network from the start and moves its mask: in each layer the smallest weights make room.
+
+    A layer's density never changes, and dense layers are left alone. A weight that grows starts at 0, with an
+    optimizer state of 0, and takes part in the step at hand. A subclass says which weights grow.
+
+    Args:
+        density: Kept fraction of the maskable weights, in (0, 1].
+        drop_fraction: Of each layer's kept weights moved at the first change, in (0, 1); it falls to 0 along a cosine.
+        allocation: How the kept weights are spread over layers: erk (Evci et al. 2020), uniform, balanced,
+            smart_ratio, densities in [0, 1] by layer or in their order, or a checkpoint to take them from.
+        rescale: `kept_fan_in` gives each unit's first weights the variance of the same initialisation at their
+            number, as Evci et al. 2022 advise; `none` leaves them as they are.
+        start: When to begin, as a fraction of the run's steps, in [0, 1).
+        stop: When to make the last change, as a fraction of the run's steps, in (start, 1].
+        interval: Optimizer steps between changes, at least 1. Default: 100, in runs of under 4,000 steps a fortieth.
+    """
+
+    def __init__(
+        self,
+        density: float,
+        drop_fraction: float = 0.3,
+        allocation: Allocation | list[float] | dict[str, float] | str = "erk",
+        rescale: Rescale = "kept_fan_in",
+        start: float = 0.0,
+        stop: float = 0.75,
+        interval: int | None = None,
+    ) -> None:
+        super().__init__(density, start, stop, interval, allocation=allocation)
+        if not 0 < drop_fraction < 1:
+            raise SparsityError(f"drop_fraction is a fraction in (0, 1), not {drop_fraction}")
+        self.drop_fraction = drop_fraction
+        self.rescale: Rescale = rescale
+
+    @abstractmethod
+    def growth(self, network: nn.Module, step: int) -> Saliency:
+        """Which pruned weights to grow: those with the highest values."""
+
+    @property
+    @override
+    def is_final(self) -> bool:
+        return self._first_step is not None
+
+    @override
+    def begin(self, network: nn.Module) -> None:
+        set_mask(network, keep_highest(random_saliency(network, self._seed), self.count(network), masks(network)))
+        if self.rescale == "kept_fan_in":
+            rescale_to_kept_fan_in(network)
+
+    @override
+    def new_mask(self, network: nn.Module, step: int, steps: int) -> Mask:
+        weights = {name: layer.get_parameter("weight").detach() for name, layer in masked_layers(network).items()}
+        fraction = self.drop_fraction * cosine_decay(step, steps)
+        return exchange(weights, self.growth(network, step), masks(network), fraction)
+
+
+class SET(SparseTraining):
+    """Sparse evolutionary training: weights grow at random (Mocanu et al. 2018)."""
+
+    @override
+    def growth(self, network: nn.Module, step: int) -> Saliency:
+        return random_saliency(network, derive_seed("growth", step, seed=self._seed))
+
+
+class RigL(SparseTraining):
+    """Rigging the lottery: weights grow where the loss has the largest gradient (Evci et al. 2020)."""
+
+    @override
+    def growth(self, network: nn.Module, step: int) -> Saliency:
+        layers = {name: layer.get_parameter("weight") for name, layer in masked_layers(network).items()}
+        # A loss scaler skips a step whose gradients overflowed; such gradients say nothing about where to grow.
+        return {
+            name: torch.zeros_like(weight) if weight.grad is None else weight.grad.abs().nan_to_num(0, 0, 0)
+            for name, weight in layers.items()
+        }

@@ -1,0 +1,124 @@
+"""Edge-popup: the best-scored weights of an untrained network, found by training scores alone."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+from typing_extensions import override
+
+from sparsity.callbacks.pruning import Scope
+from sparsity.callbacks.score_search import FlatScores, ScoreSearch
+from sparsity.errors import SparsityError
+from sparsity.masks import Mask
+
+
+class EdgePopup(ScoreSearch):
+    """Edge-popup: train scores, use the weights with the highest ones, leave the weights alone (Ramanujan et al. 2020).
+
+    Every forward pass uses exactly the density asked, of each layer or of the network; a weight comes and goes with
+    its score. The paper trains no weights at all; with `search_epochs` the rest of the run does.
+
+    Args:
+        density: Kept fraction of the maskable weights at the end, in (0, 1].
+        search_epochs: Epochs of the search; the rest of `trainer.max_epochs` finetunes. Default: all of them.
+        period: Epochs between cuts that lower the density exponentially from 1. Default: it is fixed from the start.
+        optimizer: Trains the scores. Default: SGD with lr 0.1, momentum 0.9 and weight decay 1e-4.
+        lr_scheduler: Its schedule, stepped every epoch. Default: cosine to 0 over the search.
+        scope: Choose in each layer (the paper's), or over the whole network.
+        scale_fan: Divide the weights by the root of the density, so that those in use have the variance of the
+            initialisation (the paper's scaled constant).
+        options: Those of `ScoreSearch`.
+
+    Raises:
+        SparsityError: If an argument is out of its range; before training if the epochs do not add up.
+    """
+
+    def __init__(
+        self,
+        density: float,
+        search_epochs: int | None = None,
+        period: int | None = None,
+        optimizer: OptimizerCallable | None = None,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        scope: Scope = "layer",
+        scale_fan: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(density, search_epochs, period, optimizer, lr_scheduler, scope=scope, **options)
+        self.scale_fan = scale_fan
+
+    @property
+    @override
+    def is_final(self) -> bool:
+        return super().is_final or self._cuts_done == self._cuts_planned
+
+    @property
+    @override
+    def finds_mask(self) -> bool:
+        return self._finetunes
+
+    @override
+    def plan(self, max_epochs: int) -> str:
+        search = max_epochs if self.search_epochs is None else self.search_epochs
+        if search > max_epochs:
+            raise SparsityError(f"search_epochs {search} is more than trainer.max_epochs {max_epochs}; lower it")
+        self.search_epochs = search
+        self._finetunes = search < max_epochs
+        if self.period is not None and self._cuts_planned < 1:
+            raise SparsityError(
+                f"no cut falls into a search of {search} epochs with period {self.period}; leave it out for a fixed "
+                "density, or search longer"
+            )
+        density = f"density falling in {self._cuts_planned} cuts" if self.period else f"density {self.density:g}"
+        return f"{search} epochs of search at {density}, then {max_epochs - search} of finetuning"
+
+    @override
+    def initial_scores(self, weight: Tensor, generator: torch.Generator) -> Tensor:
+        # Kaiming-uniform with a = sqrt(5), as torch initialises weights.
+        scores = torch.empty(weight.shape)
+        return nn.init.kaiming_uniform_(scores, a=5**0.5, generator=generator)
+
+    @override
+    def default_optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
+        return SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-4)
+
+    @override
+    def _start(self, trainer: pl.Trainer, network: nn.Module) -> dict[str, Tensor]:
+        start = super()._start(trainer, network)
+        if self.scale_fan:
+            start["frozen"] /= self.density**0.5
+        return start
+
+    @override
+    def choose(self, search: FlatScores) -> Tensor:
+        count = self.count(search.network, *((self._cuts_done, self._cuts_planned) if self.period else ()))
+        scores = search.scores.detach().abs()
+        if isinstance(count, int):
+            return _highest(scores, count)
+        return torch.cat([_highest(s.flatten(), count[name]) for name, s in search.by_layer(scores).items()])
+
+    @override
+    def slope(self, search: FlatScores) -> Tensor:
+        return search.frozen * search.scores.detach().sign()
+
+    @override
+    def after_step(self, search: FlatScores) -> None:
+        used = self.choose(search)
+        search.write_masks(used)
+        search.write_weights(used)
+
+    @override
+    def cut(self, trainer: pl.Trainer, search: FlatScores) -> None:
+        self.after_step(search)
+
+    @override
+    def found_mask(self, search: FlatScores) -> Mask:
+        return search.by_layer(self.choose(search))
+
+
+def _highest(values: Tensor, count: int) -> Tensor:
+    chosen = torch.zeros_like(values, dtype=torch.bool)
+    return chosen.index_fill_(0, values.topk(count, sorted=False).indices, True)

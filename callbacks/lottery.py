@@ -1,0 +1,194 @@
+"""Lottery tickets: train, cut the smallest weights, rewind, and train again, in one fit."""
+
+import math
+from typing import Any, ClassVar, Literal
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor, nn
+from typing_extensions import override
+
+from sparsity.callbacks.checkpoint import SparseCheckpoint
+from sparsity.callbacks.pruning import PruningCallback
+from sparsity.callbacks.zeros import network_of
+from sparsity.errors import SparsityError, require_whole_number
+from sparsity.masks import density, masks, set_mask
+from sparsity.pruning.saliency import magnitude_saliency
+from sparsity.pruning.selection import keep_highest
+
+Rewind = Literal["init", "learning_rate"]
+
+
+class IterativeMagnitude(PruningCallback):
+    """Iterative magnitude pruning with rewinding (Frankle & Carbin 2019, Frankle et al. 2020, Renda et al. 2020).
+
+    After each round of training the smallest weights are cut, so that after cut r of R the density is
+    `density ** (r / R)`, and the rest goes back to where it was. R cuts need R + 1 trainings, which share
+    `trainer.max_epochs` equally. Every training has an optimizer and a learning-rate schedule of its own. What each
+    round reached is logged under `round/` and saved as `round_<number>.ckpt` beside the other checkpoints.
+
+    Args:
+        density: Kept fraction of the maskable weights at the end, in (0, 1].
+        rounds: Number of cuts, at least 1. Default: so many that each cuts about a fifth of the weights, as Frankle &
+            Carbin do, but at most what leaves every training two epochs.
+        rewind: To `init` (Frankle & Carbin 2019), to the state after so many optimizer steps (an integer; Frankle et
+            al. 2020), or of the `learning_rate` alone, the weights staying as trained (Renda et al. 2020). Data come
+            in the order that followed that state, if they are from a data module of this package.
+        options: Those of `PruningCallback`.
+
+    Raises:
+        SparsityError: If an argument is out of its range; before training if the epochs do not suffice.
+    """
+
+    mask_moves_in_training: ClassVar[bool] = True
+
+    def __init__(
+        self, density: float, rounds: int | None = None, rewind: Rewind | int = "init", **options: Any
+    ) -> None:
+        super().__init__(density, **options)
+        if rounds is not None:
+            require_whole_number("rounds", rounds, at_least=1)
+        if not isinstance(rewind, str):
+            require_whole_number("the step to rewind to", rewind, at_least=0)
+        self.rounds = rounds
+        self.rewind: Rewind | int = rewind
+        self._epochs = 0
+        self._cuts_done = 0
+        self._origin: dict[str, Any] | None = None
+        self._started = False
+
+    @property
+    @override
+    def is_final(self) -> bool:
+        return self._cuts_done == self.rounds
+
+    @property
+    @override
+    def finds_mask(self) -> bool:
+        return self.rewind != "learning_rate"
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit":
+            self._plan(trainer.max_epochs)
+
+    def _plan(self, max_epochs: int | None) -> None:
+        if max_epochs is None or max_epochs < 2:
+            raise SparsityError("IterativeMagnitude trains at least twice; set trainer.max_epochs to 2 or more")
+        if self.rounds is None:
+            fifths = math.ceil(math.log(self.density) / math.log(0.8) - 1e-9)
+            self.rounds = max(1, min(fifths, max_epochs // 2 - 1))
+        self._epochs = max_epochs // (self.rounds + 1)
+        if self._epochs < 1:
+            raise SparsityError(
+                f"{self.rounds} rounds need {self.rounds + 1} trainings of at least an epoch; trainer.max_epochs is "
+                f"{max_epochs}"
+            )
+
+    @override
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_fit_start(trainer, pl_module)
+        if not self._started:
+            self._started = True
+            self._require_reachable_step(trainer)
+            rank_zero_info(
+                f"IterativeMagnitude: {self.rounds} cuts between trainings of {self._epochs} epochs, "
+                f"rewinding to {self.rewind if isinstance(self.rewind, str) else f'step {self.rewind}'}"
+            )
+
+    def _require_reachable_step(self, trainer: pl.Trainer) -> None:
+        if not isinstance(self.rewind, int):
+            return
+        total, epochs = trainer.estimated_stepping_batches, trainer.max_epochs
+        steps = int(total * self._epochs / epochs)  # type: ignore[operator]
+        if self.rewind >= steps:
+            raise SparsityError(
+                f"the step {self.rewind} to rewind to is not within the first training of {steps} steps; "
+                "take an earlier one"
+            )
+
+    @override
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert self.rounds is not None
+        # What belongs to the end of an epoch is done here, since a checkpoint of that epoch was saved before.
+        if self._cuts_done < min(self.rounds, trainer.current_epoch // self._epochs):
+            self._end_round(trainer)
+            self._cut(trainer, network_of(pl_module))
+
+    @override
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        step = self.rewind if isinstance(self.rewind, int) else 0
+        if self._origin is None and trainer.global_step >= step:
+            self._origin = _state(trainer, network_of(pl_module), batch_idx)
+
+    @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.is_final:
+            self._end_round(trainer)
+
+    def _end_round(self, trainer: pl.Trainer) -> None:
+        reached = density(network_of(trainer.lightning_module))
+        metrics = {n: float(value) for n, value in trainer.callback_metrics.items() if n.startswith("val/")}
+        for logger in trainer.loggers:
+            values = {"round/density": reached, **{f"round/{name}": value for name, value in metrics.items()}}
+            logger.log_metrics(values, step=self._cuts_done)
+        said = "".join(f", {name} {value:.4g}" for name, value in metrics.items())
+        rank_zero_info(f"IterativeMagnitude: round {self._cuts_done} ends at density {reached:.4g}{said}")
+        if isinstance(checkpoints := trainer.checkpoint_callback, SparseCheckpoint):
+            checkpoints.save_network(trainer, f"round_{self._cuts_done}.ckpt")
+
+    def _cut(self, trainer: pl.Trainer, network: nn.Module) -> None:
+        assert self.rounds is not None
+        assert self._origin is not None
+        self._cuts_done += 1
+        count = self.count(network, self._cuts_done, self.rounds)
+        mask = keep_highest(magnitude_saliency(network), count, masks(network), self.min_kept)
+        if self.rewind != "learning_rate":
+            network.load_state_dict(self._origin["network"], strict=False)
+        if self.is_final:
+            self.train_mask(trainer, mask)
+        else:
+            set_mask(network, mask)
+        self.rebuild_optimizers(trainer)
+        _restart(trainer, self._origin)
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "rounds": self.rounds, "cuts_done": self._cuts_done, "origin": self._origin}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._started = True
+        self.rounds = state_dict["rounds"]
+        self._cuts_done = state_dict["cuts_done"]
+        self._origin = state_dict["origin"]
+
+
+def _state(trainer: pl.Trainer, network: nn.Module, batch_idx: int) -> dict[str, Any]:
+    """Where a training is now: all of the network but its masks, its schedules, and the place in the data."""
+    return {
+        "network": {n: _copy(t) for n, t in network.state_dict().items() if not n.endswith("weight_mask")},
+        "schedules": [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
+        "learning_rates": [[group["lr"] for group in o.param_groups] for o in trainer.optimizers],
+        "epoch": trainer.current_epoch,
+        "batch": batch_idx,
+    }
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().clone()
+
+
+def _restart(trainer: pl.Trainer, state: dict[str, Any]) -> None:
+    """Put new schedules, and the data if they can, to where a training was."""
+    for config, schedule in zip(trainer.lr_scheduler_configs, state["schedules"], strict=True):
+        config.scheduler.load_state_dict(schedule)
+    for optimizer, rates in zip(trainer.optimizers, state["learning_rates"], strict=True):
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+    restart_order = getattr(trainer.datamodule, "restart_order", None)  # type: ignore[attr-defined]
+    if restart_order is not None:
+        restart_order(state["epoch"], state["batch"])

@@ -1,0 +1,41 @@
+"""Moving weights of a sparse network: the smallest make room for as many others, layer by layer."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from sparsity.masks import Mask
+from sparsity.pruning.saliency import Saliency
+from sparsity.pruning.selection import top_k
+
+
+def exchange(weights: Mapping[str, Tensor], growth: Saliency, mask: Mask, fraction: float) -> dict[str, Tensor]:
+    """Drop the smallest weights of each layer and grow as many where `growth` is highest (Evci et al. 2020, alg. 1).
+
+    A weight that was just dropped may grow again at once and then keeps its value, as in the authors' program:
+    excluding it is impossible above a density of 1 / (1 + fraction). Dense layers are left alone.
+
+    Args:
+        weights: By layer name.
+        growth: Which pruned weights to grow: magnitudes of the dense gradient for RigL, random numbers for SET.
+        mask: The weights kept now.
+        fraction: Of each layer's kept weights, in [0, 1]; rounded to whole weights.
+
+    Returns:
+        Masks with as many kept weights per layer as before.
+    """
+    counts = torch.stack([m.sum() for m in mask.values()]).tolist()
+    return {
+        name: _exchanged(weights[name].abs(), growth[name], m, round(fraction * kept))
+        for (name, m), kept in zip(mask.items(), counts, strict=True)
+    }
+
+
+def _exchanged(magnitude: Tensor, growth: Tensor, mask: Tensor, moved: int) -> Tensor:
+    if moved == 0 or bool(mask.all()):
+        return mask.clone()
+    kept = magnitude.masked_fill(~mask, -torch.inf).flatten()
+    stays = top_k(kept, int(mask.sum()) - moved)
+    grown = top_k(growth.flatten().masked_fill(stays, -torch.inf), moved)
+    return (stays | grown).view_as(mask)

@@ -1,0 +1,44 @@
+"""The tutorial's code and commands, as they stand there."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "write_a_pruner.md").read_text()
+
+
+@pytest.fixture
+def _my_pruner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    (tmp_path / "my_pruner.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_pruner", raising=False)
+    monkeypatch.chdir(ROOT)
+
+
+def commands() -> list[str]:
+    return [line.strip().removeprefix("python -m sparsity ") for line in PAGE.splitlines() if line.startswith("    ")
+            and "python -m sparsity" in line]  # fmt: skip
+
+
+@pytest.mark.usefixtures("_my_pruner")
+def test_the_pruner_runs_by_its_name_at_the_exact_density(sparsity: Any, tmp_path: Path) -> None:
+    run, _ = commands()
+    short = ["--trainer.max_epochs", "2", "--trainer.callbacks", "null", "--trainer.enable_progress_bar", "false"]
+    outcome = sparsity(*shlex.split(run), *short, "--trainer.default_root_dir", tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert "LargeInUnit: density 0.05 asked, 0.05 reached (5,970 of 119,400 weights)" in outcome.out
+
+
+@pytest.mark.usefixtures("_my_pruner")
+def test_its_help_has_the_options_of_the_base_class(sparsity: Any) -> None:
+    _, ask = commands()
+    outcome = sparsity(*shlex.split(ask))
+    assert outcome.code == 0
+    for option in ("density", "scope", "allocation", "min_kept", "rescale"):
+        assert f"--pruner.{option}" in outcome.out
