@@ -31,6 +31,7 @@ METHODS = {
     "EdgePopup": ["--pruner", "EdgePopup"],
     "GemMiner": ["--pruner", "GemMiner"],
     "IterativeMagnitude": ["--pruner", "IterativeMagnitude"],
+    "IterativeMagnitude, per layer": ["--pruner", "IterativeMagnitude", "--pruner.scope", "layer"],
     "GradualMagnitude": ["--pruner", "GradualMagnitude"],
     "SET": ["--pruner", "SET"],
     "RigL": ["--pruner", "RigL"],

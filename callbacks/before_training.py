@@ -17,7 +17,6 @@ from sparsity.masks import Mask, add_masks, masked_layers, masks
 from sparsity.pruning.allocation import Allocation
 from sparsity.pruning.clustered import clustered_saliency
 from sparsity.pruning.iterative import prune_iteratively
-from sparsity.pruning.rescale import rescale_to_kept_fan_in
 from sparsity.pruning.saliency import (
     Saliency,
     lamp_saliency,
@@ -35,8 +34,8 @@ class FixedMask(PruningCallback):
 
     Args:
         density: Kept fraction of the maskable weights, in (0, 1].
-        rescale: `kept_fan_in` gives each unit's kept weights the variance of the same initialisation at their
-            number, without which deep networks that have no normalisation layers lose their signal.
+        rescale: `kept_fan_in` gives each unit's kept weights the norm that all of them had, which is the same
+            initialisation at their number; deep networks without normalisation layers lose their signal otherwise.
         options: Those of `PruningCallback`.
     """
 
@@ -59,9 +58,7 @@ class FixedMask(PruningCallback):
         if self._pruned:
             self.masks_changed(trainer)
             return
-        self.train_mask(trainer, self.find_mask(trainer, pl_module))
-        if self.rescale == "kept_fan_in":
-            rescale_to_kept_fan_in(network_of(pl_module))
+        self.train_mask(trainer, self.find_mask(trainer, pl_module), rescale=self.rescale == "kept_fan_in")
         self._pruned = True
 
     @override
@@ -154,16 +151,17 @@ class Clustered(PruneBeforeTraining):
     Args:
         density: Kept fraction of the maskable weights, in (0, 1].
         seed: Seed of the draw; by default the run's.
-        allocation: How the kept weights are spread over layers, each of which is filled on its own: uniform, erk,
-            balanced, smart_ratio, densities in [0, 1] by layer or in their order, or a checkpoint to take them from.
-        rescale: `kept_fan_in` gives each unit's kept weights the variance of the same initialisation at their number.
+        allocation: How the kept weights are spread over layers, each of which is filled on its own: erk (Evci et al.
+            2020), uniform, balanced, smart_ratio, densities in [0, 1] by layer or in their order, or a checkpoint to
+            take them from. Runs do not care which inputs are alive: an output layer with few weights loses classes.
+        rescale: `kept_fan_in` gives each unit's kept weights the norm that all of them had.
     """
 
     def __init__(
         self,
         density: float,
         seed: int | None = None,
-        allocation: Allocation | list[float] | dict[str, float] | str = "uniform",
+        allocation: Allocation | list[float] | dict[str, float] | str = "erk",
         rescale: Rescale = "none",
     ) -> None:
         super().__init__(density, rescale=rescale, allocation=allocation)
@@ -225,7 +223,7 @@ class MaskFrom(FixedMask):
 
     Args:
         mask_from: A checkpoint of this program, SynFlow's or Gem-Miner's, of the same architecture.
-        rescale: `kept_fan_in` gives each unit's kept weights the variance of the same initialisation at their number.
+        rescale: `kept_fan_in` gives each unit's kept weights the norm that all of them had.
 
     Raises:
         SparsityError: Before training, if the checkpoint cannot be read or its masks do not fit.

@@ -176,8 +176,8 @@ class SparseTraining(PruneDuringTraining):
         drop_fraction: Of each layer's kept weights moved at the first change, in (0, 1); it falls to 0 along a cosine.
         allocation: How the kept weights are spread over layers: erk (Evci et al. 2020), uniform, balanced,
             smart_ratio, densities in [0, 1] by layer or in their order, or a checkpoint to take them from.
-        rescale: `kept_fan_in` gives each unit's first weights the variance of the same initialisation at their
-            number, as Evci et al. 2022 advise; `none` leaves them as they are.
+        rescale: `kept_fan_in` gives each unit's first weights the norm that all of them had, which is the same
+            initialisation at their number (Evci et al. 2022); `none` leaves them as they are.
         start: When to begin, as a fraction of the run's steps, in [0, 1).
         stop: When to make the last change, as a fraction of the run's steps, in (start, 1].
         interval: Optimizer steps between changes, at least 1. Default: 100, in runs of under 4,000 steps a fortieth.
@@ -210,9 +210,10 @@ class SparseTraining(PruneDuringTraining):
 
     @override
     def begin(self, network: nn.Module) -> None:
-        set_mask(network, keep_highest(random_saliency(network, self._seed), self.count(network), masks(network)))
+        mask = keep_highest(random_saliency(network, self._seed), self.count(network), masks(network))
         if self.rescale == "kept_fan_in":
-            rescale_to_kept_fan_in(network)
+            rescale_to_kept_fan_in(network, mask)
+        set_mask(network, mask)
 
     @override
     def new_mask(self, network: nn.Module, step: int, steps: int) -> Mask:

@@ -149,9 +149,9 @@ class GemMiner(ScoreSearch):
         return masks(search.network) if self.restore else search.by_layer(self.choose(search))
 
     @override
-    def train_mask(self, trainer: pl.Trainer, mask: Mask) -> None:
+    def train_mask(self, trainer: pl.Trainer, mask: Mask, rescale: bool = False) -> None:
         self._refuse_dead_layers(trainer, mask)
-        super().train_mask(trainer, mask)
+        super().train_mask(trainer, mask, rescale)
 
     def _refuse_dead_layers(self, trainer: pl.Trainer, mask: Mapping[str, Tensor]) -> None:
         alive = torch.stack([m.any() for m in mask.values()]).tolist()

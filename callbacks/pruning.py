@@ -18,6 +18,7 @@ from sparsity.masks import Mask, add_masks, kept, masked_layers, masks, set_mask
 from sparsity.pruning.ablation import Ablation, ablate
 from sparsity.pruning.allocation import Allocation, LayerDensities
 from sparsity.pruning.iterative import scheduled_count
+from sparsity.pruning.rescale import rescale_to_kept_fan_in
 from sparsity.pruning.schedules import Schedule
 
 Scope = Literal["global", "layer"]
@@ -144,15 +145,22 @@ class PruningCallback(KeepMasks, ABC):
     def state_dict(self) -> dict[str, Any]:
         return {"density": self.density, "ablation": self.ablation}
 
-    def train_mask(self, trainer: pl.Trainer, mask: Mask) -> None:
+    def train_mask(self, trainer: pl.Trainer, mask: Mask, rescale: bool = False) -> None:
         """Set the final mask, or what an ablation makes of it.
 
         The network holds the weights that training is to start from, none of them zeroed: this is the moment at which
         a mask is found and its weights are still to train.
+
+        Args:
+            trainer: In a fit.
+            mask: What was found.
+            rescale: Whether to give each unit's kept weights the norm of all of them.
         """
         network = network_of(trainer.lightning_module)
         if self.ablation is not None:
             mask = ablate(network, mask, self.ablation, run_seed(trainer))
+        if rescale:
+            rescale_to_kept_fan_in(network, mask)
         set_mask(network, mask)
         self.masks_changed(trainer)
         if collapsed := [name for name, count in kept(network).items() if count == 0]:

@@ -3,22 +3,24 @@
 import torch
 from torch import nn
 
-from sparsity.masks import masked_layers
+from sparsity.masks import Mask, masked_layers
 
 
 @torch.no_grad()
-def rescale_to_kept_fan_in(network: nn.Module) -> None:
-    """Multiply each unit's kept weights by `sqrt(fan_in / kept_fan_in)`.
+def rescale_to_kept_fan_in(network: nn.Module, mask: Mask) -> None:
+    """Multiply each unit's weights so that those a mask keeps have the norm that all of them had.
 
-    Pruning at initialisation shrinks a layer's signal by sqrt(density); without normalisation layers it dies on the
-    way. Initialisations scale weights by 1 / sqrt(fan_in), so this is the same initialisation at the kept fan-in
-    (as Evci et al. 2022, "Gradient flow in sparse neural networks", do per unit). Units without weights stay zero.
+    Pruning at initialisation shrinks a layer's signal, at random by sqrt(density); without normalisation layers it
+    dies on the way. Initialisations scale weights by 1 / sqrt(fan_in), so equal norms are the same initialisation at
+    the kept fan-in (as Evci et al. 2022, "Gradient flow in sparse neural networks", do per unit), also where a
+    saliency preferred large weights. Units that keep nothing but zeros stay as they are.
 
     Args:
-        network: A network with masks; its weights are changed in place.
+        network: A network with masks and weights that are not pruned yet; its weights are changed in place.
+        mask: What is going to be kept.
     """
-    for layer in masked_layers(network).values():
-        mask = layer.get_buffer("weight_mask").flatten(1)
+    for name, layer in masked_layers(network).items():
         weight = layer.get_parameter("weight")
-        factor = (mask.shape[1] / mask.sum(1).clamp(min=1)).sqrt()
-        weight.mul_(factor.to(weight.dtype).view(-1, *[1] * (weight.ndim - 1)))
+        norm, kept = (w.flatten(1).norm(dim=1) for w in (weight, weight * mask[name]))
+        factor = torch.where(kept > 0, norm / kept, 1.0)
+        weight.mul_(factor.view(-1, *[1] * (weight.ndim - 1)))

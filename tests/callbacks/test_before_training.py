@@ -1,5 +1,4 @@
 import copy
-import math
 from typing import Any
 
 import pytest
@@ -65,17 +64,19 @@ def test_the_seed_of_random_is_an_argument(make_module: Any, make_trainer: Any, 
     assert not torch.equal(found[0], found[2])
 
 
-def test_rescaling_multiplies_kept_weights_by_the_root_of_the_fan_in_ratio(
-    make_module: Any, make_trainer: Any, loader: DataLoader[Any]
+@pytest.mark.parametrize("pruner", [Random, Magnitude])
+def test_rescaling_leaves_each_unit_the_norm_that_it_had(
+    pruner: Any, make_module: Any, make_trainer: Any, loader: DataLoader[Any]
 ) -> None:
     module = make_module(lambda p: torch.optim.SGD(p, lr=0.0))
     before = module.head.weight.detach().clone()
-    make_trainer(Random(0.3, rescale="kept_fan_in"), max_epochs=1).fit(module, loader)
-    counts = module.head.weight_mask.sum(1)
+    make_trainer(pruner(0.3, rescale="kept_fan_in"), max_epochs=1).fit(module, loader)
+    mask, after = module.head.weight_mask, module.head.weight.detach()
+    assert torch.allclose(after.norm(dim=1), before.norm(dim=1))
     for unit in range(3):
-        mask = module.head.weight_mask[unit]
-        expected = before[unit][mask] * math.sqrt(64 / counts[unit])
-        assert torch.allclose(module.head.weight[unit][mask], expected)
+        factors = after[unit][mask[unit]] / before[unit][mask[unit]]
+        assert torch.allclose(factors, factors[:1])
+    assert not after[~mask].any()
 
 
 def test_a_layer_that_loses_all_weights_is_reported_by_name(

@@ -154,6 +154,8 @@ def test_the_first_weights_are_those_of_the_initialisation_or_rescaled(
     dense = module.head.weight.detach().clone()
     make_trainer(SET(0.3, rescale=rescale), follow, max_epochs=4).fit(module, loader)
     mask = follow.masks[0]["head"]
-    factor = (64 / mask.sum(1, keepdim=True)).sqrt() if rescale == "kept_fan_in" else torch.ones(3, 1)
+    factor = 1.0
+    if rescale == "kept_fan_in":
+        factor = dense.norm(dim=1, keepdim=True) / (dense * mask).norm(dim=1, keepdim=True)
     assert torch.allclose(follow.before[0]["head"], dense * mask * factor)
     assert sizes(module)["head"] == 192
