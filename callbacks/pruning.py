@@ -157,6 +157,7 @@ class PruningCallback(KeepMasks, ABC):
             rescale: Whether to give each unit's kept weights the norm of all of them.
         """
         network = network_of(trainer.lightning_module)
+        mask = {name: m.to(trainer.strategy.root_device) for name, m in mask.items()}
         if self.ablation is not None:
             mask = ablate(network, mask, self.ablation, run_seed(trainer))
         if rescale:

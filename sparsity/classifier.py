@@ -162,7 +162,11 @@ class SparseClassifier(pl.LightningModule):
 
 
 class ClassificationTotals(Metric):
-    """Sums of loss and correct predictions, kept on the device and added up over processes once an epoch."""
+    """Sums of loss and correct predictions, kept on the device and added up over processes once an epoch.
+
+    Of classes with equal logits each is as likely to be the prediction: a network that says nothing has the accuracy of
+    chance, whatever the order of the classes. NaN counts against the label.
+    """
 
     full_state_update = False
     loss: Tensor
@@ -172,9 +176,9 @@ class ClassificationTotals(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("loss", torch.zeros(()), dist_reduce_fx="sum")
-        for name in ("top1", "top5", "samples"):
-            self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        for name in ("loss", "top1", "top5"):
+            self.add_state(name, torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("samples", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     @torch.no_grad()
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
@@ -187,11 +191,11 @@ class ClassificationTotals(Metric):
         """
         batch = len(labels)
         of_label = logits.gather(1, labels[:, None])
-        # Rank of the label among the logits; ties and NaN count against it.
-        ahead = (~(logits < of_label)).sum(1) - 1
+        ahead = (~(logits <= of_label)).sum(1)
+        tied = (logits == of_label).sum(1).clamp(min=1)
         self.loss += loss * batch
-        self.top1 += (ahead < 1).sum()
-        self.top5 += (ahead < 5).sum()
+        self.top1 += ((1 - ahead) / tied).clamp(0, 1).sum()
+        self.top5 += ((5 - ahead) / tied).clamp(0, 1).sum()
         self.samples += batch
 
     def compute(self) -> dict[str, Tensor]:

@@ -17,6 +17,10 @@ DIGITS = ["--data", "Digits", "--data.limit", "320", "--data.batch_size", "64", 
 TRAINING = ["--trainer.max_epochs", "6", "--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu"]
 SYNFLOW = ["--pruner", "SynFlow", "--pruner.density", "0.1", "--pruner.iterations", "5"]
 GEM_MINER = ["--pruner", "GemMiner", "--pruner.density", "0.1", "--pruner.search_epochs", "3"]
+RIGL = ["--pruner", "RigL", "--pruner.density", "0.1", "--pruner.interval", "2"]
+TICKETS = ["--pruner", "IterativeMagnitude", "--pruner.density", "0.1", "--pruner.rounds", "1", "--pruner.rewind", "7",
+           "--pruner.min_kept", "1"]  # fmt: skip
+EDGE_POPUP = ["--pruner", "EdgePopup", "--pruner.density", "0.1", "--pruner.search_epochs", "4"]
 MOMENTUM = ["--model.optimizer", "SGD", "--model.optimizer.lr", "0.05", "--model.optimizer.momentum", "0.9"]
 STEP_LR = ["--model.lr_scheduler", "StepLR", "--model.lr_scheduler.step_size", "2"]
 EVERY_STEP = ["--trainer.callbacks", "SparseCheckpoint", "--trainer.callbacks.every_n_train_steps", "1"]
@@ -67,6 +71,10 @@ def uninterrupted(sparsity: Any, tmp_path_factory: pytest.TempPathFactory) -> Ca
         pytest.param(GEM_MINER, (3, 0), False, id="at_the_switch"),
         pytest.param(GEM_MINER, (4, 1), False, id="in_finetuning"),
         pytest.param(GEM_MINER, (4, 1), True, id="in_finetuning_saved_in_mid_epoch"),
+        pytest.param(RIGL, (2, 3), True, id="while_the_mask_moves_saved_in_mid_epoch"),
+        pytest.param(TICKETS, (3, 0), False, id="right_after_rewinding"),
+        pytest.param(TICKETS, (4, 2), True, id="in_the_second_round_saved_in_mid_epoch"),
+        pytest.param(EDGE_POPUP, (2, 3), True, id="in_edge_popups_search_saved_in_mid_epoch"),
     ],
 )
 def test_a_killed_fit_resumes_to_the_same_masks_and_weights(

@@ -202,10 +202,12 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _in_mode(network: nn.Module, training: bool) -> Iterator[None]:
+    """A mode for a while, without compiled code: that cannot differentiate twice and is not worth it for one pass."""
     modes = {module: module.training for module in network.modules()}
     network.train(training)
     try:
-        yield
+        with torch.compiler.set_stance("force_eager"):
+            yield
     finally:
         for module, mode in modes.items():
             module.training = mode

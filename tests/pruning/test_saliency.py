@@ -422,3 +422,16 @@ def test_random_saliency_depends_on_seed_and_layer_only() -> None:
     assert torch.equal(first["0"], again["0"])
     assert not torch.equal(first["0"], other["0"])
     assert ((first["0"] >= 0) & (first["0"] < 1)).all()
+
+
+def test_a_compiled_network_is_scored_without_its_compiled_code() -> None:
+    network = two_three_one()
+    expected = grasp_saliency(network, torch.tensor([[1.0, 2.0]]), torch.tensor([0]))
+    network.compile(backend=refuse)
+    scored = grasp_saliency(network, torch.tensor([[1.0, 2.0]]), torch.tensor([0]))
+    assert all(torch.equal(scored[name], s) for name, s in expected.items())
+    synflow_saliency(network, (2,))
+
+
+def refuse(*_: object) -> Callable[..., object]:
+    raise AssertionError("compiled")
