@@ -30,10 +30,12 @@ from sparsity.errors import SparsityError
 from sparsity.masks import kept, sizes
 from sparsity.messages import one_sentence
 from sparsity.pruning.ablation import Ablation
+from sparsity.report.command import report
 
 _SUBCOMMANDS = {
     "analyze": "Analyse and compare trained networks, ours and published ones.",
     "convert": "Turn another program's checkpoint into one of ours.",
+    "report": "Write one page on studies, runs and published networks.",
     "fit": "Prune and train a network.",
     "validate": "Evaluate a trained network on the validation images.",
     "test": "Evaluate a trained network on the test images.",
@@ -180,7 +182,7 @@ class SparsityCLI(LightningCLI):
         pruner = self._get(self.config_init, "pruner")
         weights, total = sum(kept(self.model.network).values()), sum(sizes(self.model.network).values())
         summary = {
-            "method": type(pruner).__name__ if pruner else "dense" if weights == total else "masks kept",
+            "method": _method(pruner) if pruner else "dense" if weights == total else "masks kept",
             "density_asked": pruner.density if pruner else weights / total,
             "density": weights / total,
             "kept": weights,
@@ -218,7 +220,7 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(2)
 
 
-_COMMANDS: dict[str, Callable[..., None]] = {"analyze": analyze, "convert": convert}
+_COMMANDS: dict[str, Callable[..., None]] = {"analyze": analyze, "convert": convert, "report": report}
 
 
 def _command_parser(name: str) -> OneSentenceParser:
@@ -228,9 +230,12 @@ def _command_parser(name: str) -> OneSentenceParser:
         labels = "Names of the networks in tables and figures, one per checkpoint. Default: from the paths."
         parser.add_argument("checkpoints", nargs="+", type=str, help=files)
         parser.add_argument("--names", nargs="+", type=str, help=labels)
+    elif name == "report":
+        places = "Folders, of which every run is taken, and checkpoint files, in any mix."
+        parser.add_argument("paths", nargs="+", type=str, help=places)
     else:
         parser.add_argument("path", type=str, help="A checkpoint of SynFlow's program or Gem-Miner's.")
-    parser.add_function_arguments(_COMMANDS[name], skip={"checkpoints", "names", "path"}, as_group=False)
+    parser.add_function_arguments(_COMMANDS[name], skip={"checkpoints", "names", "path", "paths"}, as_group=False)
     return parser
 
 
@@ -247,6 +252,11 @@ def _users_mistake(error: BaseException | None) -> Exception | None:
             return error
         error = error.__cause__ or error.__context__
     return None
+
+
+def _method(pruner: PruningCallback) -> str:
+    name = type(pruner).__name__
+    return name if pruner.ablation is None else f"{name} ({pruner.ablation})"
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:

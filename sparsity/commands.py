@@ -68,10 +68,10 @@ def analyze(
 
     summaries = {name: {"checkpoint": path, **summary(topologies[name])}
                  for name, path in zip(names, checkpoints, strict=True)}  # fmt: skip
-    inputs, labels = _test_images(data)
+    inputs, labels = read_test_images(data)
     if labels is not None:
         for name, network in networks.items():
-            summaries[name]["test_accuracy"] = _accuracy(network, inputs, labels)
+            summaries[name]["test_accuracy"] = measure_accuracy(network, inputs, labels)
 
     groups = comparable_groups(networks)
     if len(groups) > 1:
@@ -135,7 +135,7 @@ def _names(checkpoints: Sequence[str], names: Sequence[str] | None) -> list[str]
     return list(checkpoints)  # the same file names with different suffixes
 
 
-def _test_images(data: LightningDataModule | None) -> tuple[Tensor, Tensor | None]:
+def read_test_images(data: LightningDataModule | None) -> tuple[Tensor, Tensor | None]:
     """All test images as networks see them, and their labels; none without data."""
     if data is None:
         return torch.empty(0), None
@@ -146,7 +146,12 @@ def _test_images(data: LightningDataModule | None) -> tuple[Tensor, Tensor | Non
 
 
 @torch.no_grad()
-def _accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
+def measure_accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """The share of images whose label has the highest logit.
+
+    Raises:
+        SparsityError: If the network cannot take images of this shape.
+    """
     try:
         batches = zip(torch.split(images, 500), torch.split(labels, 500), strict=True)
         hits = [(network(x).argmax(1) == y).sum() for x, y in batches]

@@ -92,12 +92,24 @@ def comparison_figures(comparison: Comparison) -> Iterator[NamedFigure]:
     Args:
         comparison: Of two or more networks.
     """
+    yield from pair_matrices(comparison)
+    means = pair_means(comparison.pairs[0])
+    for value in (name for name in _MEASURE_NAMES if name in means):
+        yield from _by_layer(comparison, value)
+
+
+def pair_matrices(comparison: Comparison) -> Iterator[NamedFigure]:
+    """A matrix of every measure over the networks; none of two networks, of which a table says as much.
+
+    Args:
+        comparison: Of two or more networks.
+    """
+    if len(comparison.names) == 2:
+        return
     means = [pair_means(pair) for pair in comparison.pairs]
     for value in (name for name in _MEASURE_NAMES if name in means[0]):
         matrix = comparison.matrix([mean[value] for mean in means], _OF_ITSELF.get(value, 0.0))
-        if len(comparison.names) > 2:  # of two networks a matrix says nothing that the layers do not
-            yield value, matrix_figure(matrix, comparison.names, _MEASURE_NAMES[value], value_range=_RANGES.get(value))
-        yield from _by_layer(comparison, value)
+        yield value, matrix_figure(matrix, comparison.names, _MEASURE_NAMES[value], value_range=_RANGES.get(value))
 
 
 def image_figures(network: nn.Module, images: Tensor, first_layer: str) -> Iterator[NamedFigure]:

@@ -6,7 +6,9 @@ are. Networks differ in colour (Okabe and Ito's, safe for the colour-blind) and 
 nothing is lost in greyscale; for the same reason images use a map that only ever grows lighter.
 """
 
+import io
 import math
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
@@ -57,6 +59,7 @@ _STYLE = {
     "pdf.fonttype": 42,
 }
 
+_LONG_NUMBER = re.compile(rb"([1-9]\d*\.\d\d)\d+")  # a coordinate; scale factors begin with 0
 
 _Kind = TypeVar("_Kind")
 _P = ParamSpec("_P")
@@ -315,6 +318,45 @@ def training_figure(
 
 
 @_figure_in_style
+def learning_curves_figure(curves: Mapping[str, Sequence[Mapping[int, float]]], label: str) -> Figure:
+    """Values against epochs for several runs of each method: thin lines for the runs, a thick one for their mean.
+
+    The axis is logarithmic where values are positive and span more than a factor of ten; the mean covers the epochs
+    that all runs of the method have.
+
+    Args:
+        curves: By method, of each of its runs the values by epoch; those not finite leave gaps.
+        label: What the values are; percent if they are an accuracy in [0, 1].
+    """
+    figure, axes = _lines([_label(name, 48) for name in curves])
+    for number, (runs, look) in enumerate(zip(curves.values(), _looks(), strict=False)):
+        shared = [epoch for epoch in (runs[0] if runs else ()) if all(epoch in run for run in runs)]
+        every = max(1, len(shared) // 10)
+        markers = (number * every // len(curves), every)
+        axes.plot(
+            shared,
+            [np.mean([run[epoch] for run in runs]) for epoch in shared],
+            look.line,
+            color=look.colour,
+            marker=look.marker,
+            markevery=markers,
+        )
+        for run in runs if len(runs) > 1 else ():
+            axes.plot(list(run), list(run.values()), "-", color=look.colour, linewidth=0.5, alpha=0.45)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    found = [value for runs in curves.values() for run in runs for value in run.values() if math.isfinite(value)]
+    if "accuracy" in label:
+        axes.yaxis.set_major_formatter(FuncFormatter(_percent))
+    elif found and 0 < 10 * min(found) < max(found):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set(xlabel="epoch", ylabel=_wrapped(label, 2.4))
+    return figure
+
+
+@_figure_in_style
 def accuracy_density_figure(points: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
     """Accuracy against density, one line per method: means over runs of equal density, with standard deviations.
 
@@ -376,9 +418,26 @@ def save_figure(figure: Figure, path: Path) -> None:
         path: Without suffix; its folder is made if need be.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with style.context(["default", _STYLE]):
-        figure.savefig(path.with_name(f"{path.name}.png"), dpi=_DPI)
-        figure.savefig(path.with_name(f"{path.name}.pdf"), metadata={"CreationDate": None})
+    for kind in ("png", "pdf"):
+        path.with_name(f"{path.name}.{kind}").write_bytes(figure_bytes(figure, kind))
+
+
+def figure_bytes(figure: Figure, kind: Literal["png", "pdf", "svg"]) -> bytes:
+    """A figure as a file's content: PNG (150 dpi), PDF (text as text) or SVG (text as shapes, no fonts needed).
+
+    The same figure gives the same bytes.
+
+    Args:
+        figure: Any figure.
+        kind: Of file.
+    """
+    metadata: dict[str, dict[str, str | None]] = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+    content = io.BytesIO()
+    with style.context(["default", _STYLE, {"svg.hashsalt": "sparsity"}]):
+        figure.savefig(content, format=kind, dpi=_DPI, metadata=metadata[kind])
+    if kind == "svg":  # a hundredth of a point is finer than any screen
+        return _LONG_NUMBER.sub(rb"\1", content.getvalue())
+    return content.getvalue()
 
 
 def _layer_lines(
@@ -497,9 +556,10 @@ def _nth(kinds: tuple[_Kind, ...], number: int) -> _Kind:
     return kinds[number % len(kinds)]
 
 
-def _tint(colour: str) -> tuple[float, float, float, float]:
-    red, green, blue = (int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5))
-    return (red, green, blue, 0.35)
+def _tint(colour: str) -> tuple[float, float, float]:
+    # Mixed with white instead of translucent: SVG files would lose the hatches.
+    red, green, blue = (1 - 0.35 * (1 - int(colour[k : k + 2], 16) / 255) for k in (1, 3, 5))
+    return red, green, blue
 
 
 def _percent(value: float, _: object = None) -> str:

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -19,9 +20,11 @@ from sparsity.analysis.plots import (
     accuracy_density_figure,
     density_figure,
     feature_map_figure,
+    figure_bytes,
     first_layer_figure,
     kernel_sheet,
     layer_lines_figure,
+    learning_curves_figure,
     matrix_figure,
     patch_sheet,
     save_figure,
@@ -270,6 +273,26 @@ def test_training_curves_are_lines_over_whole_epochs_in_percent() -> None:
     assert all(text.get_text().endswith(" %") for text in axes.get_yticklabels())
 
 
+def test_learning_curves_show_every_run_and_the_mean_over_the_epochs_that_all_have() -> None:
+    curves = {"SynFlow": [{1: 0.2, 2: 0.4, 3: 0.9}, {1: 0.4, 2: 0.6}], "random": [{1: 0.1}], "none": []}
+    figure = learning_curves_figure(curves, "validation accuracy")
+    (axes,) = figure.axes
+    drawn(figure)
+    mean, *runs = axes.lines[:3]
+    assert mean.get_xydata().tolist() == [pytest.approx([1, 0.3]), pytest.approx([2, 0.5])]
+    assert [list(run.get_ydata()) for run in runs] == [[0.2, 0.4, 0.9], [0.4, 0.6]]
+    assert len(axes.lines) == 5  # one run is its own mean, and none has an empty one
+    assert all(text.get_text().endswith(" %") for text in axes.get_yticklabels())
+
+
+@pytest.mark.parametrize(("losses", "scale"), [([2.0, 0.1], "log"), ([2.0, 1.0], "linear"), ([2.0, -0.1], "linear")])
+def test_losses_far_apart_get_a_logarithmic_axis(losses: list[float], scale: str) -> None:
+    figure = learning_curves_figure({"a": [dict(enumerate([*losses, np.nan], start=1))]}, "training loss")
+    drawn(figure)
+    assert figure.axes[0].get_yscale() == scale
+    assert not any("$" in text.get_text() for text in figure.axes[0].get_yticklabels() if scale == "log")
+
+
 def test_accuracy_against_density_shows_mean_and_standard_deviation_over_equal_densities() -> None:
     points = {"SynFlow": [(0.1, 0.8), (0.02, 0.5), (0.1, 0.9), (0.1001, 0.85)], "random": [(0.0, 0.1), (0.1, np.nan)]}
     figure = accuracy_density_figure(points)
@@ -317,6 +340,8 @@ EMPTY: dict[str, Callable[[], Figure]] = {
     "a first layer of nan": lambda: first_layer_figure({"a": np.full((1, 2, 2), np.nan)}),
     "kernels": lambda: kernel_sheet({}),
     "training": lambda: training_figure({}),
+    "learning curves": lambda: learning_curves_figure({}, "training loss"),
+    "learning curves of nothing but nan": lambda: learning_curves_figure({"a": [{1: np.nan}]}, "training loss"),
     "accuracy": lambda: accuracy_density_figure({}),
     "accuracy of a method without runs": lambda: accuracy_density_figure({"a": []}),
     "maps": lambda: feature_map_figure(np.zeros((0, 3, 3))),
@@ -349,6 +374,7 @@ SAMPLES: dict[str, Callable[[np.random.Generator], Figure]] = {
     "matrix": lambda rng: matrix_figure(rng.random((2, 2)), ["synflow", "runs/version_12/last.ckpt"], "NNSTD", "title"),
     "first layers": lambda rng: first_layer_figure({k: rng.normal(size=(3, 5, 5)) for k in "ab"}),
     "kernels": lambda rng: kernel_sheet({"a": common_kernels([sparse(rng, 0.2, 9, 9, 3, 3)])}),
+    "learning curves": lambda rng: learning_curves_figure({k: [{1: rng.random()}] * 2 for k in "ab"}, "training loss"),
     "accuracy": lambda rng: accuracy_density_figure({k: [(0.1, rng.random()), (0.1, rng.random())] for k in "ab"}),
     "maps": lambda rng: feature_map_figure(rng.random((5, 4, 4)), "title"),
     "patches": lambda rng: patch_sheet([rng.random((3, 4, 4))]),
@@ -374,6 +400,20 @@ def test_the_same_figure_is_saved_with_the_same_bytes_each_time(name: str, tmp_p
     save_figure(SAMPLES[name](np.random.default_rng(0)), tmp_path / "anew")
     for kind in ("png", "pdf"):
         assert len({(tmp_path / f"{file}.{kind}").read_bytes() for file in ("first", "again", "anew")}) == 1
+    assert figure_bytes(figure, "svg") == figure_bytes(SAMPLES[name](np.random.default_rng(0)), "svg")
+
+
+def test_an_svg_needs_no_fonts_keeps_hatches_and_has_short_numbers(rng: np.random.Generator) -> None:
+    svg = figure_bytes(violin_figure({k: {"fc": rng.random(9)} for k in "ab"}, "value"), "svg").decode()
+    assert "<text" not in svg
+    assert "<dc:date>" not in svg
+    assert max(len(digits) for digits in re.findall(r"[1-9]\d*\.(\d+)", svg)) <= 2
+    # The scale of a glyph is left as it is.
+    assert "scale(0.015625)" in svg
+    # A hatch lies on a lighter ground than its lines, or it would not be seen.
+    (ground, lines) = re.search(r'<pattern.*?fill="(#\w+)".*?stroke: (#\w+)', svg, re.S).groups()  # type: ignore[union-attr]
+    assert ground == "#f6dda6"  # 35 % of the colour on white
+    assert lines == "#e69f00"
 
 
 def test_a_figure_looks_the_same_whatever_the_callers_settings(rng: np.random.Generator) -> None:

@@ -1,0 +1,93 @@
+"""What stands in a report besides its figures."""
+
+import hashlib
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sparsity.analysis.comparison import Comparison
+from sparsity.report.curves import read_curves
+from sparsity.report.page import code, details, items, paragraph, table
+from sparsity.report.runs import MOST_COMPARED, Repeats, Setting, method_order, setting_labels
+from sparsity.report.tables import asked_and_reached, differences_table, results_table, runs_table
+from sparsity.report.words import percent
+
+
+def lead(settings: Mapping[Setting, Repeats]) -> str:
+    """What the report is of, in a sentence."""
+    methods = method_order(settings)
+    architectures = dict.fromkeys(setting.architecture for setting in settings)
+    networks = sum(len(runs) for repeats in settings.values() for runs in repeats.values())
+    densities = dict.fromkeys(percent(setting.density) for setting in settings)
+    return (
+        f"Trained networks: {networks} ({'; '.join(architectures)}). Methods: {', '.join(methods)}. "
+        f"Densities: {', '.join(densities)}."
+    )
+
+
+def results(settings: Mapping[Setting, Repeats]) -> list[str]:
+    """Results by method, what was asked and what was reached, and every network."""
+    return [
+        table(results_table(settings)),
+        paragraph(asked_and_reached(settings)),
+        paragraph(
+            "Density is the kept share of the weights of all linear and convolutional layers. On a path are those "
+            "that lie on a path of kept weights from input to output; FLOPs are multiply-adds of one sample, as a "
+            "share of the dense network's."
+        ),
+        details("Every network", table(runs_table(settings))),
+    ]
+
+
+def differences(settings: Mapping[Setting, Repeats], comparisons: Mapping[Setting, Comparison]) -> list[str]:
+    """How methods differ from each other, and runs of one method."""
+    labels = setting_labels(settings)
+    tables = [table(differences_table(found, settings[key], labels[key])) for key, found in comparisons.items()]
+    words = (
+        "Mean ± standard deviation over the pairs of networks within a method, and of two methods. NNSTD, SaSD and "
+        "MAED are 0 for equal networks and at most 1; IoU is the shared part of two masks, beside what chance gives."
+    )
+    if any(len(found.names) < sum(map(len, settings[key].values())) for key, found in comparisons.items()):
+        words += f" Of more than {MOST_COMPARED} networks at one density, each method's first is compared."
+    return [paragraph(words), *tables] if tables else []
+
+
+def unfinished(folders: Sequence[Path]) -> list[str]:
+    """Runs without results; nothing if there are none."""
+    if not folders:
+        return []
+    return [
+        paragraph("These have no summary.json: they were interrupted, failed, or ran without test_after_fit."),
+        items([f"{folder}{_progress(folder)}" for folder in folders]),
+    ]
+
+
+def repeat(settings: Mapping[Setting, Repeats], command: str) -> list[str]:
+    """How to make this page and its runs again."""
+    labels = setting_labels(settings)
+    runs, files = [], []
+    for setting, repeats in settings.items():
+        for method, same in repeats.items():
+            files += [run.source.checkpoint for run in same if not run.source.sessions]
+            if configs := [run.source.sessions[0] / "config.yaml" for run in same if run.source.sessions]:
+                commands = "\n".join(shell("fit", "--config", str(config)) for config in configs)
+                runs.append(details(f"{method}, {labels[setting]}", code(commands), code(configs[0].read_text())))
+    blocks = [paragraph("This page:"), code(command)]
+    if runs:
+        blocks += [paragraph("Every run again, beside its own folder, and the config of each method's first:"), *runs]
+    if files:
+        hashes = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}" for path in files]
+        blocks += [paragraph("The checkpoint files, by their SHA-256:"), code("\n".join(hashes))]
+    return blocks
+
+
+def shell(*words: str) -> str:
+    """A command line of this program."""
+    return shlex.join(["python", "-m", "sparsity", *words])
+
+
+def _progress(folder: Path) -> str:
+    """How far an unfinished run came."""
+    curves = read_curves([folder])
+    epochs = max((max(curve) for curve in curves.values()), default=0)
+    return f": {epochs} epoch{'s' * (epochs > 1)} trained" if epochs else ": no epoch finished"

@@ -1,0 +1,152 @@
+"""The tables of a report: results by method and density, every run, and how methods differ."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from sparsity.analysis.comparison import Comparison, pair_means
+from sparsity.report.runs import Repeats, Run, Setting
+from sparsity.report.words import NOTHING, mean_and_deviation, percent, percents
+
+
+class Table(NamedTuple):
+    """Text in rows and columns.
+
+    Args:
+        caption: What it shows.
+        columns: Headings.
+        rows: Cells; the first names the row.
+        words: The columns that hold words; the others hold numbers.
+    """
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: Sequence[str]
+
+
+_OFF = 0.01
+"""A density further from what was asked than this share of it is worth a sentence."""
+
+_MEASURES = {
+    "nnstd": "NNSTD",
+    "sasd": "SaSD",
+    "maed": "MAED",
+    "iou": "IoU",
+    "chance_iou": "IoU by chance",
+    "correlation": "correlation",
+    "semi_correlation": "best partner",
+}
+
+
+def results_table(settings: Mapping[Setting, Repeats]) -> Table:
+    """One row per setting and method: what was asked, what was reached, and the accuracy over seeds."""
+    rows = [
+        [
+            method,
+            setting.architecture,
+            NOTHING if runs[0].source.asked is None else percent(runs[0].source.asked),
+            percents([run.topology.densities.density for run in runs]),
+            ", ".join(run.source.seed for run in runs if run.source.seed) or NOTHING,
+            mean_and_deviation([100 * run.accuracy for run in runs if run.accuracy is not None], "{:.2f}".format, " %"),
+            percents([run.topology.connectivity.effective_density for run in runs]),
+            percents([run.topology.flops_effective / run.topology.flops_dense for run in runs]),
+        ]
+        for setting, repeats in settings.items()
+        for method, runs in repeats.items()
+    ]
+    return _without_idle_columns(
+        Table(
+            "Mean ± standard deviation over seeds; of a single run the value alone.",
+            ("method", "network", "density asked", "reached", "seeds", "test top-1", "on a path", "FLOPs"),
+            rows,
+            words=("method", "network"),
+        )
+    )
+
+
+def runs_table(settings: Mapping[Setting, Repeats]) -> Table:
+    """One row per network."""
+    rows = [
+        [
+            run.name,
+            percent(run.topology.densities.density),
+            f"{run.topology.densities.kept:,}",
+            f"{run.topology.connectivity.effective:,}",
+            str(sum(layer.dead for layer in run.topology.connectivity.layers.values())),
+            NOTHING if run.accuracy is None else f"{100 * run.accuracy:.2f} %",
+            *(_plain(run.source.summary.get(key)) for key in ("epochs", "seconds")),
+            _plain(run.source.summary.get("git_commit"))[:10],
+            str(run.source.path),
+        ]
+        for repeats in settings.values()
+        for runs in repeats.values()
+        for run in runs
+    ]
+    columns = (
+        "network", "density", "kept weights", "on a path", "dead units", "test top-1", "epochs", "seconds", "commit",
+        "where",
+    )  # fmt: skip
+    caption = "Counted in the networks; epochs, seconds and commit as their runs say."
+    return _without_idle_columns(Table(caption, columns, rows, words=("network", "commit", "where")))
+
+
+def differences_table(comparison: Comparison, repeats: Repeats, label: str) -> Table:
+    """One row per pair of methods: means over all pairs of their networks.
+
+    Args:
+        comparison: Of all networks of the setting.
+        repeats: The same networks by method.
+        label: What to call the setting.
+    """
+    method_of = {run.name: method for method, runs in repeats.items() for run in runs}
+    pairs: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
+    for pair in comparison.pairs:
+        pairs[method_of[pair.a], method_of[pair.b]].append(pair_means(pair))
+    found = [name for name in _MEASURES if name in pair_means(comparison.pairs[0])]
+    rows = [
+        [
+            f"within {a}" if a == b else f"{a} and {b}",
+            str(len(means)),
+            *(mean_and_deviation([mean[name] for mean in means], "{:.3f}".format) for name in found),
+        ]
+        for (a, b), means in pairs.items()
+    ]
+    return Table(label, ("methods", "pairs", *(_MEASURES[name] for name in found)), rows, words=("methods",))
+
+
+def asked_and_reached(settings: Mapping[Setting, Repeats]) -> str:
+    """Which methods kept another share of the weights than they were asked to."""
+    runs = [run for repeats in settings.values() for same in repeats.values() for run in same]
+    asked = [run for run in runs if run.source.asked is not None]
+    off = [run for run in asked if abs(_reached(run) / run.source.asked - 1) > _OFF]  # type: ignore[operator]
+    if off:
+        listed = "; ".join(f"{run.name}: {percent(_reached(run))}, not {percent(run.source.asked)}" for run in off)  # type: ignore[arg-type]
+        return f"{len(off)} of {len(asked)} runs did not reach the density they were asked for: {listed}."
+    if asked:
+        return f"All {len(asked)} runs reached the density they were asked for, to {percent(_OFF)} of it."
+    return "Nobody says which densities were asked for; those of the networks are counted."
+
+
+def _reached(run: Run) -> float:
+    return run.topology.densities.density
+
+
+def _plain(value: object) -> str:
+    return NOTHING if value is None else f"{value:,.0f}" if isinstance(value, int | float) else str(value)
+
+
+def _without_idle_columns(table: Table) -> Table:
+    """Leave out columns without content, and a network's architecture if all have the same."""
+    kept = [
+        k
+        for k, column in enumerate(table.columns)
+        if any(row[k] != NOTHING for row in table.rows)
+        and not (column == "network" and k and len({row[k] for row in table.rows}) == 1)
+    ]
+    return Table(
+        table.caption,
+        [table.columns[k] for k in kept],
+        [[row[k] for k in kept] for row in table.rows],
+        table.words,
+    )
