@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,6 +12,7 @@ from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
+from jsonargparse import ArgumentError
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, Checkpoint, LearningRateMonitor, ProgressBar, RichProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -23,19 +25,23 @@ from typing_extensions import override
 import sparsity.datamodules
 import sparsity.networks
 from sparsity.callbacks import DensityMonitor, KeepMasks, MaskFrom, PruningCallback, SparseCheckpoint
+from sparsity.callbacks.pruning import sample_shape
 from sparsity.checkpoints import newest_checkpoint, read_checkpoint, require_fitting
 from sparsity.classifier import SparseClassifier
 from sparsity.commands import analyze, convert
 from sparsity.errors import SparsityError
-from sparsity.masks import kept, sizes
+from sparsity.files import write_atomically
 from sparsity.messages import one_sentence
 from sparsity.pruning.ablation import Ablation
 from sparsity.report.command import report
+from sparsity.study.command import study
+from sparsity.summary import one_line, run_summary
 
 _SUBCOMMANDS = {
     "analyze": "Analyse and compare trained networks, ours and published ones.",
     "convert": "Turn another program's checkpoint into one of ours.",
     "report": "Write one page on studies, runs and published networks.",
+    "study": "Run a grid of fits side by side, and write tables of results.",
     "fit": "Prune and train a network.",
     "validate": "Evaluate a trained network on the validation images.",
     "test": "Evaluate a trained network on the test images.",
@@ -59,9 +65,7 @@ class OneSentenceParser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:  # a parser within a parser, whose caller adds where it happened
             super().error(message, ex)
-        packages = (sparsity.callbacks, sparsity.datamodules, sparsity.networks, torch.optim, lr_scheduler)
-        names = {name for package in packages for name, value in vars(package).items() if isinstance(value, type)}
-        print(f"error: {one_sentence(message, sorted(names))}", file=sys.stderr)
+        print(f"error: {_one_sentence(message)}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -158,8 +162,10 @@ class SparsityCLI(LightningCLI):
 
     def fit(self, **arguments: Any) -> None:
         """Fit; one that fails before its first step leaves no run folder behind."""
+        start = time.perf_counter()
         try:
             self.trainer.fit(**arguments)
+            self._seconds = time.perf_counter() - start
         except BaseException:
             if self.trainer.global_step == 0 and self.trainer.is_global_zero:
                 _remove_unused_run(self.trainer)
@@ -180,25 +186,51 @@ class SparsityCLI(LightningCLI):
     @rank_zero_only
     def _summarise(self, accuracies: dict[str, float], folder: str | None) -> None:
         pruner = self._get(self.config_init, "pruner")
-        weights, total = sum(kept(self.model.network).values()), sum(sizes(self.model.network).values())
+        method, asked = (_method(pruner), pruner.density) if pruner else (None, None)
+        shape = sample_shape(self.trainer, self.model)
         summary = {
-            "method": _method(pruner) if pruner else "dense" if weights == total else "masks kept",
-            "density_asked": pruner.density if pruner else weights / total,
-            "density": weights / total,
-            "kept": weights,
-            "weights": total,
+            **run_summary(self.model.network, shape, method, asked),
             "test_accuracy": accuracies,
+            "seed": self._get(self.config, "seed_everything"),
+            "epochs": self.trainer.current_epoch,
+            "seconds": round(self._seconds, 1),
         }
         for logger in self.trainer.loggers:
             logger.log_metrics({f"test/{name}_accuracy": value for name, value in accuracies.items()})
             logger.save()
         if folder:
-            (Path(folder) / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-        tested = ", ".join(f"{value:.2%} ({name})" for name, value in accuracies.items())
-        print(
-            f"{summary['method']}: density {summary['density_asked']:.6g} asked, {summary['density']:.6g} reached "
-            f"({weights:,} of {total:,} weights); test accuracy {tested or 'not measured'}; log in {folder}"
-        )
+            write_atomically(Path(folder) / "summary.json", json.dumps(summary, indent=2) + "\n")
+        print(one_line(summary, folder))
+
+
+class FitConfigs(SparsityCLI):
+    """Completes arguments of `fit` without running anything; its parser is built once, which takes longest."""
+
+    def __init__(self) -> None:
+        with suppress(_ParserIsBuilt):
+            super().__init__([])
+
+    @override
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        raise _ParserIsBuilt
+
+    def complete(self, arguments: Sequence[str]) -> str:
+        """The complete config that `sparsity fit` would run with some arguments, as YAML.
+
+        Raises:
+            SparsityError: If it would refuse them.
+        """
+        parser = self._subcommand_parsers["fit"]
+        parser.exit_on_error = False
+        try:
+            config: str = parser.dump(parser.parse_args(list(arguments)))
+        except ArgumentError as error:
+            raise SparsityError(_one_sentence(str(error))) from error
+        return config
+
+
+class _ParserIsBuilt(Exception):  # noqa: N818 - nothing is wrong
+    pass
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -220,7 +252,16 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(2)
 
 
-_COMMANDS: dict[str, Callable[..., None]] = {"analyze": analyze, "convert": convert, "report": report}
+def _study(**arguments: Any) -> None:
+    study(FitConfigs().complete, **arguments)
+
+
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "analyze": analyze,
+    "convert": convert,
+    "report": report,
+    "study": _study,
+}
 
 
 def _command_parser(name: str) -> OneSentenceParser:
@@ -233,9 +274,11 @@ def _command_parser(name: str) -> OneSentenceParser:
     elif name == "report":
         places = "Folders, of which every run is taken, and checkpoint files, in any mix."
         parser.add_argument("paths", nargs="+", type=str, help=places)
-    else:
+    elif name == "convert":
         parser.add_argument("path", type=str, help="A checkpoint of SynFlow's program or Gem-Miner's.")
-    parser.add_function_arguments(_COMMANDS[name], skip={"checkpoints", "names", "path", "paths"}, as_group=False)
+    function = study if name == "study" else _COMMANDS[name]
+    by_hand: set[str | int] = {"checkpoints", "names", "path", "paths", "resolve"}
+    parser.add_function_arguments(function, skip=by_hand, as_group=False)
     return parser
 
 
@@ -243,6 +286,12 @@ def _run_command(name: str, *arguments: str) -> None:
     parser = _command_parser(name)
     config = parser.instantiate_classes(parser.parse_args(list(arguments)))
     _COMMANDS[name](**config.as_dict())
+
+
+def _one_sentence(message: str) -> str:
+    packages = (sparsity.callbacks, sparsity.datamodules, sparsity.networks, torch.optim, lr_scheduler)
+    names = {name for package in packages for name, value in vars(package).items() if isinstance(value, type)}
+    return one_sentence(message, sorted(names))
 
 
 def _users_mistake(error: BaseException | None) -> Exception | None:

@@ -1,0 +1,142 @@
+"""From a study's file to its runs: axes crossed or zipped over base configs. Nothing is run here."""
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sparsity.errors import SparsityError
+
+_KEYS = {"config", "set", "axes", "exclude"}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination of a study's axes.
+
+    Args:
+        axes: The value on each axis, by its dotted key; `config` is an axis of base configs.
+        configs: Base configs, later ones over earlier ones.
+        settings: What is set on top of them, by dotted key: what the study fixes, and the axes.
+    """
+
+    axes: Mapping[str, Any]
+    configs: tuple[Path, ...]
+    settings: Mapping[str, Any]
+
+    @property
+    def arguments(self) -> list[str]:
+        """Of `sparsity fit`, base configs first, and `pruner` before `pruner.density`."""
+        files = [word for path in self.configs for word in ("--config", str(path))]
+        keys = sorted(self.settings, key=lambda key: key.count("."))
+        return files + [word for key in keys for word in (f"--{key}", _as_argument(self.settings[key]))]
+
+    @property
+    def label(self) -> str:
+        """The values on the axes, for people and file names: `SynFlow-0.1-21`."""
+        return "-".join(axis_text(value) for value in self.axes.values()) or "run"
+
+
+def read_grid(path: Path) -> list[Point]:
+    """Read a study's file and lay out its runs.
+
+    A study is a YAML file with `config` (a base config or several, relative to the study's file), `set` (values by
+    dotted key), `axes` (a list; its entries are crossed, and several keys in one entry are zipped) and `exclude` (a
+    list of combinations to leave out, each by some of the axes' values). The axis `config` gives other base configs, or
+    more of them. A run without a pruner has no use for `pruner.*`, so that dense runs are not repeated over densities.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The runs, the last axis varying fastest.
+
+    Raises:
+        SparsityError: If the file is not there or not a study; the message says what is wrong.
+    """
+    study = _read(path)
+    base = _files(path, study.get("config") or [])
+    axes = [_entry(path, entry) for entry in study.get("axes") or []]
+    keys = [key for entry in axes for key in entry[0]]
+    if twice := {key for key in keys if keys.count(key) > 1}:
+        raise SparsityError(f"{path} has the axis {min(twice)!r} twice; name it once")
+    excluded = study.get("exclude") or []
+    for rule in excluded:
+        if not isinstance(rule, dict) or not rule or not rule.keys() <= set(keys):
+            raise SparsityError(f"{path} excludes {rule!r}, which is no combination of values of its axes {keys}")
+    points: dict[str, Point] = {}
+    for combination in itertools.product(*axes):
+        values = {key: value for entry in combination for key, value in entry.items()}
+        if any(all(values[key] == value for key, value in rule.items()) for rule in excluded):
+            continue
+        point = _point(path, base, study.get("set") or {}, values)
+        points.setdefault(json.dumps([point.arguments, list(point.axes)], default=str), point)
+    if not points:
+        raise SparsityError(f"{path} excludes all of its runs; leave some")
+    return list(points.values())
+
+
+def axis_text(value: object) -> str:
+    """A value on an axis, short: of a path or class the last part of its name."""
+    if isinstance(value, Mapping):
+        return axis_text(value.get("class_path", json.dumps(value)))
+    if isinstance(value, list | tuple):
+        return "+".join(map(axis_text, value))
+    if value is None:
+        return "none"
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = str(value)
+    return Path(text).stem if text.endswith((".yaml", ".ckpt")) else text.rsplit(".", 1)[-1]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        study = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise SparsityError(f"cannot read the study {path}: {error.strerror}") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise SparsityError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(study, dict) or not study.keys() <= _KEYS:
+        unknown = sorted(study.keys() - _KEYS) if isinstance(study, dict) else ["something else"]
+        raise SparsityError(f"{path} is not a study: it has {unknown[0]!r}; a study has config, set, axes and exclude")
+    for key, kind in (("set", dict), ("axes", list), ("exclude", list)):
+        if not isinstance(study.get(key) or kind(), kind):
+            raise SparsityError(f"{key!r} of {path} must be a {'mapping' if kind is dict else 'list'}")
+    return study
+
+
+def _entry(path: Path, entry: object) -> list[dict[str, Any]]:
+    """The values of one entry of `axes`, zipped."""
+    if not isinstance(entry, dict) or not entry or not all(isinstance(v, list) and v for v in entry.values()):
+        raise SparsityError(f"every entry of axes in {path} gives lists of values by dotted key; {entry!r} does not")
+    lengths = {key: len(values) for key, values in entry.items()}
+    if len(set(lengths.values())) > 1:
+        raise SparsityError(f"axes of {path} that are zipped must have as many values each, not {lengths}")
+    return [dict(zip(entry, values, strict=True)) for values in zip(*entry.values(), strict=True)]
+
+
+def _point(path: Path, base: tuple[Path, ...], fixed: Mapping[str, Any], values: Mapping[str, Any]) -> Point:
+    settings = {**fixed, **{key: value for key, value in values.items() if key != "config"}}
+    axes = dict(values)
+    if settings.get("pruner", "") is None:
+        settings = {key: value for key, value in settings.items() if not key.startswith("pruner.")}
+        axes = {key: None if key.startswith("pruner.") else value for key, value in axes.items()}
+    more = _files(path, values["config"]) if "config" in values else ()
+    return Point(axes, (*base, *more), settings)
+
+
+def _files(path: Path, configs: str | Sequence[str]) -> tuple[Path, ...]:
+    found = tuple(path.parent / name for name in ([configs] if isinstance(configs, str) else configs))
+    for config in found:
+        if not config.is_file():
+            raise SparsityError(f"{path} names the base config {config}, which does not exist")
+    return found
+
+
+def _as_argument(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,124 @@
+"""One run of a study: its folder, whether it is finished, and the process that runs or resumes it."""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sparsity.files import write_atomically
+from sparsity.study.locks import wait_for
+
+Status = Literal["finished", "interrupted", "new"]
+Child = subprocess.Popen[bytes]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A fit with everything that it needs.
+
+    Args:
+        folder: Its own; also the fit's `trainer.default_root_dir`.
+        axes: The value on each axis of the study.
+        config: The complete config, as YAML.
+    """
+
+    folder: Path
+    axes: Mapping[str, Any]
+    config: str
+
+    @property
+    def config_file(self) -> Path:
+        """What `sparsity fit --config` repeats the run from."""
+        return self.folder / "run.yaml"
+
+    @property
+    def log_file(self) -> Path:
+        """What the process printed."""
+        return self.folder / "log.txt"
+
+
+def run_folder(root: Path, label: str, config: str) -> Path:
+    """A folder whose name says what the run is, and that no other config has.
+
+    Args:
+        root: Of all runs.
+        label: Readable.
+        config: The complete config without its folder.
+    """
+    digest = hashlib.sha256(config.encode()).hexdigest()[:8]
+    return root / f"{re.sub(r'[^A-Za-z0-9.+_-]+', '_', label)}-{digest}"
+
+
+def status(run: Run) -> Status:
+    """What an earlier session left of a run."""
+    if summary(run) is not None:
+        return "finished"
+    return "interrupted" if any(run.folder.glob("lightning_logs/*/checkpoints/last.ckpt")) else "new"
+
+
+def summary(run: Run) -> dict[str, Any] | None:
+    """What the run's fit wrote last when it ended, and where; None if it did not."""
+    found = sorted(run.folder.glob("lightning_logs/*/summary.json"), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        return None
+    return {**json.loads(found[-1].read_text()), "folder": str(found[-1].parent)}
+
+
+def execute(run: Run, threads: int, device: int | None = None, children: set[Child] | None = None) -> str | None:
+    """Run a fit in a process of its own, or go on with it, unless it is finished; waits until it has ended.
+
+    If a process of an earlier session is still at it, that one is waited for.
+
+    Args:
+        run: Which.
+        threads: That it may use.
+        device: The GPU that it may see; None for all.
+        children: Holds the process as long as it runs, for whoever wants to end it.
+
+    Returns:
+        None if it finished, else the last line of what it said.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    lock = wait_for(run.folder / ".lock")
+    try:
+        if (found := status(run)) == "finished":
+            return None
+        write_atomically(run.config_file, run.config)
+        resume = ["--ckpt_path", "last"] if found == "interrupted" else []
+        command = [sys.executable, "-m", "sparsity", "fit", "--config", str(run.config_file), *resume]
+        with run.log_file.open("a") as log:
+            child = subprocess.Popen(
+                [*command, "--trainer.enable_progress_bar", "false"],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=_environment(threads, device),
+                # The process holds the lock as long as it lives, also if this one is killed.
+                pass_fds=(lock,),
+            )
+        children = set() if children is None else children
+        children.add(child)
+        child.wait()
+        children.discard(child)
+        return None if summary(run) is not None else _last_line(run.log_file)
+    finally:
+        os.close(lock)
+
+
+def _environment(threads: int, device: int | None) -> dict[str, str]:
+    # Threads of processes side by side that are more than the cores spin and slow each other down many times.
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    if device is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = str(device)
+    return environment
+
+
+def _last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "the process ended without a word"
