@@ -100,7 +100,9 @@ def table(output: Path, methods: list[str], densities: list[float], seeds: list[
     yield "| method | " + " | ".join(f"{density:g}" for density in densities) + " |"
     yield "|---|" + "---|" * len(densities)
     for method in methods:
-        cells = [cell(output, method, density, seeds) for density in ([1.0] if method == "dense" else densities)]
+        # The dense network is the same in every column.
+        kept = [1.0] * len(densities) if method == "dense" else densities
+        cells = [cell(output, method, density, seeds) for density in kept]
         yield f"| {method} | " + " | ".join(cells) + " |"
 
 
