@@ -1,6 +1,6 @@
 """Throughput of a study of FC runs side by side, as a ratio to one run after the other with all cores each.
 
-    python benchmarks/study.py
+python benchmarks/study.py
 """
 
 import os
