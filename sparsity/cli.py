@@ -174,7 +174,8 @@ class SparsityCLI(LightningCLI):
     def after_fit(self) -> None:
         """Test the best and the last network and say in one line what came out."""
         if self._get(self.config, "test_after_fit") and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
-            accuracies = {name: self._test_accuracy(path) for name, path in _saved_checkpoints(self.trainer).items()}
+            saved = _saved_checkpoints(self.trainer, self._get(self.config, "ckpt_path"))
+            accuracies = {name: self._test_accuracy(path) for name, path in saved.items()}
             self._summarise(accuracies, self.trainer.log_dir)
 
     def _test_accuracy(self, path: str) -> float:
@@ -339,9 +340,11 @@ def _log_folder(trainer: Any) -> Path:
     return Path(root) / (arguments.get("name") or "lightning_logs")
 
 
-def _saved_checkpoints(trainer: pl.Trainer) -> dict[str, str]:
+def _saved_checkpoints(trainer: pl.Trainer, resumed: str | None) -> dict[str, str]:
+    """The best and the last of a fit; one that is resumed at its end saves nothing more."""
     callback = trainer.checkpoint_callback
     found = {name: getattr(callback, f"{name}_model_path", "") for name in ("best", "last")}
+    found["last"] = found["last"] or resumed or ""
     return {name: path for name, path in found.items() if path}
 
 

@@ -296,28 +296,6 @@ def kernel_sheet(kernels: Mapping[str, CommonKernels], top: int = 12) -> Figure:
 
 
 @_figure_in_style
-def training_figure(
-    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], label: str = "test accuracy"
-) -> Figure:
-    """Accuracy against epochs, one line per run.
-
-    Args:
-        curves: By run name, epochs and accuracies in [0, 1].
-        label: Which accuracy.
-    """
-    figure, axes = _lines([_label(name, 48) for name in curves])
-    for number, ((epochs, accuracies), look) in enumerate(zip(curves.values(), _looks(), strict=False)):
-        every = max(1, len(epochs) // 10)
-        # Markers of different runs at different epochs, or they would hide each other.
-        markers = (number * every // len(curves), every)
-        axes.plot(epochs, accuracies, look.line, color=look.colour, marker=look.marker, markevery=markers)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_formatter(FuncFormatter(_percent))
-    axes.set(xlabel="epoch", ylabel=_wrapped(label, 2.4))
-    return figure
-
-
-@_figure_in_style
 def learning_curves_figure(curves: Mapping[str, Sequence[Mapping[int, float]]], label: str) -> Figure:
     """Values against epochs for several runs of each method: thin lines for the runs, a thick one for their mean.
 
@@ -332,6 +310,7 @@ def learning_curves_figure(curves: Mapping[str, Sequence[Mapping[int, float]]], 
     for number, (runs, look) in enumerate(zip(curves.values(), _looks(), strict=False)):
         shared = [epoch for epoch in (runs[0] if runs else ()) if all(epoch in run for run in runs)]
         every = max(1, len(shared) // 10)
+        # Markers of different methods at different epochs, or they would hide each other.
         markers = (number * every // len(curves), every)
         axes.plot(
             shared,

@@ -3,17 +3,18 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.files import write_atomically
-from sparsity.study.engines import Ended, run_locally, run_on_ray
+from sparsity.study.engines import Ended, cores, run_locally, run_on_ray
 from sparsity.study.grid import Point, read_grid
 from sparsity.study.locks import try_lock
 from sparsity.study.results import run_row, seed_means, summary_table, write_results
@@ -41,7 +42,7 @@ def study(
         config: The study: a YAML file with base configs and axes, see docs/study.md.
         output: The study's folder. Default: studies/<name of the file>.
         engine: Processes on this machine, or a Ray cluster that shares this file system.
-        jobs: How many runs at a time, at least 1. Default: as many as there are GPUs, or cores without one.
+        jobs: How many runs at a time, at least 1. Default: as many as there are GPUs, else cores.
         address: Of the Ray cluster. Default: one is started on this machine.
         dry_run: Only list the runs and what would happen to them.
 
@@ -64,7 +65,11 @@ def study(
     try:
         print(f"{file.stem}: {_counts(found.values())}; in {folder}", flush=True)
         due = [run for run in runs if found[run.folder] != "finished"]
-        ended = run_locally(due, jobs) if engine == "local" else run_on_ray(due, address, jobs)
+        if engine == "local":
+            # Of all runs: also the last ones to go on get no more threads, and so the same results.
+            ended = run_locally(due, min(jobs or torch.cuda.device_count() or cores(), len(runs)))
+        else:
+            ended = run_on_ray(due, jobs, address)
         errors = _follow(runs, due, ended if due else iter(()), folder)
     except KeyboardInterrupt:
         print(f"interrupted; the same command goes on where it was. Results so far are in {folder}", file=sys.stderr)
@@ -92,6 +97,7 @@ def plan(points: Iterable[Point], folder: Path, resolve: Resolve) -> list[Run]:
             config = yaml.safe_load(resolve(point.arguments))
         except SparsityError as error:
             raise SparsityError(f"the run {point.label} cannot be: {error}") from error
+        _require_ordinary_folders(config["trainer"], point.label)
         config |= {"test_after_fit": True}
         config["trainer"]["default_root_dir"] = None
         # The folder's name is made of everything but the folder itself.
@@ -101,9 +107,19 @@ def plan(points: Iterable[Point], folder: Path, resolve: Resolve) -> list[Run]:
     return list(runs.values())
 
 
+def _require_ordinary_folders(trainer: Mapping[str, Any], label: str) -> None:
+    """Refuse a run that would not leave its results where the study looks for them."""
+    if trainer["logger"] not in (None, True):
+        raise SparsityError(f"the run {label} sets trainer.logger, and a study has folders of its own; leave it out")
+    for key in ("fast_dev_run", "barebones"):
+        if trainer[key]:
+            raise SparsityError(f"the run {label} sets trainer.{key}, with which there are no results; leave it out")
+
+
 def _claim(folder: Path, file: Path) -> int:
     """Make the folder this study's, for as long as the process lives."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "study.name").is_file():
+    name = folder / "study.name"
+    if folder.is_dir() and not name.is_file() and any(path.name != ".lock" for path in folder.iterdir()):
         raise SparsityError(f"{folder} holds something else than a study; give another --output")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -112,7 +128,6 @@ def _claim(folder: Path, file: Path) -> int:
         raise SparsityError(f"cannot write to {folder}: {error.strerror}; give another --output") from error
     if lock is None:
         raise SparsityError(f"a study is running in {folder}; wait for it, or give another --output")
-    name = folder / "study.name"
     if name.is_file() and name.read_text().strip() != file.stem:
         os.close(lock)
         raise SparsityError(f"{folder} is of the study {name.read_text().strip()!r}; give another --output")

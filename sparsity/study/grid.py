@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +21,12 @@ class Point:
     """One combination of a study's axes.
 
     Args:
-        axes: The value on each axis, by its dotted key; `config` is an axis of base configs.
+        axes: The value on each axis as it is written in tables and names, by its dotted key.
         configs: Base configs, later ones over earlier ones.
         settings: What is set on top of them, by dotted key: what the study fixes, and the axes.
     """
 
-    axes: Mapping[str, Any]
+    axes: Mapping[str, str]
     configs: tuple[Path, ...]
     settings: Mapping[str, Any]
 
@@ -38,7 +40,7 @@ class Point:
     @property
     def label(self) -> str:
         """The values on the axes, for people and file names: `SynFlow-0.1-21`."""
-        return "-".join(axis_text(value) for value in self.axes.values()) or "run"
+        return "-".join(self.axes.values()) or "run"
 
 
 def read_grid(path: Path) -> list[Point]:
@@ -68,30 +70,36 @@ def read_grid(path: Path) -> list[Point]:
     for rule in excluded:
         if not isinstance(rule, dict) or not rule or not rule.keys() <= set(keys):
             raise SparsityError(f"{path} excludes {rule!r}, which is no combination of values of its axes {keys}")
+    texts = {key: _texts([values[key] for values in entry]) for entry in axes for key in entry[0]}
     points: dict[str, Point] = {}
     for combination in itertools.product(*axes):
         values = {key: value for entry in combination for key, value in entry.items()}
         if any(all(values[key] == value for key, value in rule.items()) for rule in excluded):
             continue
-        point = _point(path, base, study.get("set") or {}, values)
-        points.setdefault(json.dumps([point.arguments, list(point.axes)], default=str), point)
+        point = _point(path, base, study.get("set") or {}, values, texts)
+        points.setdefault(json.dumps(point.arguments), point)
     if not points:
         raise SparsityError(f"{path} excludes all of its runs; leave some")
     return list(points.values())
 
 
-def axis_text(value: object) -> str:
-    """A value on an axis, short: of a path or class the last part of its name."""
+def _texts(values: Sequence[object]) -> dict[str, str]:
+    """How the values on an axis are written, by their arguments: in full where short ones would be the same."""
+    short = {_as_argument(value): _short(value) for value in values}
+    counts = Counter(short.values())
+    return {full: text if counts[text] == 1 else full for full, text in short.items()}
+
+
+def _short(value: object) -> str:
+    """Of a path or class, the last part of its name."""
     if isinstance(value, Mapping):
-        return axis_text(value.get("class_path", json.dumps(value)))
+        return _short(value.get("class_path", _as_argument(value)))
     if isinstance(value, list | tuple):
-        return "+".join(map(axis_text, value))
-    if value is None:
-        return "none"
-    if isinstance(value, float):
-        return f"{value:g}"
-    text = str(value)
-    return Path(text).stem if text.endswith((".yaml", ".ckpt")) else text.rsplit(".", 1)[-1]
+        return "+".join(map(_short, value))
+    text = "none" if value is None else str(value)
+    if text.endswith((".yaml", ".ckpt")):
+        return Path(text).stem
+    return text.rsplit(".", 1)[-1] if re.fullmatch(r"([A-Za-z_]\w*\.)+[A-Za-z_]\w*", text) else text
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -120,12 +128,18 @@ def _entry(path: Path, entry: object) -> list[dict[str, Any]]:
     return [dict(zip(entry, values, strict=True)) for values in zip(*entry.values(), strict=True)]
 
 
-def _point(path: Path, base: tuple[Path, ...], fixed: Mapping[str, Any], values: Mapping[str, Any]) -> Point:
+def _point(
+    path: Path,
+    base: tuple[Path, ...],
+    fixed: Mapping[str, Any],
+    values: Mapping[str, Any],
+    texts: Mapping[str, Mapping[str, str]],
+) -> Point:
     settings = {**fixed, **{key: value for key, value in values.items() if key != "config"}}
-    axes = dict(values)
+    axes = {key: texts[key][_as_argument(value)] for key, value in values.items()}
     if settings.get("pruner", "") is None:
         settings = {key: value for key, value in settings.items() if not key.startswith("pruner.")}
-        axes = {key: None if key.startswith("pruner.") else value for key, value in axes.items()}
+        axes = {key: "none" if key.startswith("pruner.") else text for key, text in axes.items()}
     more = _files(path, values["config"]) if "config" in values else ()
     return Point(axes, (*base, *more), settings)
 
@@ -139,4 +153,4 @@ def _files(path: Path, configs: str | Sequence[str]) -> tuple[Path, ...]:
 
 
 def _as_argument(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)

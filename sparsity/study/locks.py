@@ -22,10 +22,3 @@ def try_lock(path: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
-
-
-def wait_for(path: Path) -> int:
-    """Lock a file, waiting until whoever has it has ended."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    return descriptor

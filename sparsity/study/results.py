@@ -9,7 +9,6 @@ from statistics import fmean, stdev
 from typing import Any
 
 from sparsity.files import write_atomically
-from sparsity.study.grid import axis_text
 from sparsity.study.running import Run, summary
 
 SEED = "seed_everything"
@@ -34,10 +33,9 @@ def run_row(run: Run, error: str | None = None) -> Row | None:
     found = summary(run)
     if found is None and error is None:
         return None
-    axes = {key: axis_text(value) for key, value in run.axes.items()}
     accuracies = {f"test_accuracy_{name}": value for name, value in (found or {}).get("test_accuracy", {}).items()}
     values = {"folder": str(run.folder), **(found or {}), **accuracies, "error": None if found else error}
-    return {**axes, **{column: values.get(column) for column in _COLUMNS}}
+    return {**run.axes, **{column: values.get(column) for column in _COLUMNS}}
 
 
 def seed_means(rows: Sequence[Row], axes: Sequence[str]) -> list[Row]:
@@ -80,7 +78,10 @@ def write_results(folder: Path, rows: Sequence[Row], axes: Sequence[str]) -> Non
 
 def summary_table(means: Sequence[Row], axes: Sequence[str]) -> str:
     """The means as a Markdown table; accuracies in percent."""
-    keys = [key for key in axes if key != SEED and key not in ("pruner", "pruner.density")]
+    told = {SEED, "pruner.density"}  # by the columns after them
+    if len({mean["method"] for mean in means}) >= len({mean.get("pruner") for mean in means}):
+        told.add("pruner")
+    keys = [key for key in axes if key not in told]
     head = [*keys, "method", "density asked", "reached", "runs", "test accuracy, best epoch", "last epoch"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for mean in means:

@@ -4,18 +4,22 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from sparsity.files import write_atomically
-from sparsity.study.locks import wait_for
+from sparsity.study.locks import try_lock
 
 Status = Literal["finished", "interrupted", "new"]
-Child = subprocess.Popen[bytes]
+Attempt = Generator[None, None, str | None]
+"""A run that goes on: yields until it ends, and then returns why it failed, or None."""
+
+_PATIENCE = 10.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,12 @@ class Run:
 
     Args:
         folder: Its own; also the fit's `trainer.default_root_dir`.
-        axes: The value on each axis of the study.
+        axes: The value on each axis of the study, as it is written in tables.
         config: The complete config, as YAML.
     """
 
     folder: Path
-    axes: Mapping[str, Any]
+    axes: Mapping[str, str]
     config: str
 
     @property
@@ -52,7 +56,7 @@ def run_folder(root: Path, label: str, config: str) -> Path:
         config: The complete config without its folder.
     """
     digest = hashlib.sha256(config.encode()).hexdigest()[:8]
-    return root / f"{re.sub(r'[^A-Za-z0-9.+_-]+', '_', label)}-{digest}"
+    return root / f"{re.sub(r'[^A-Za-z0-9.+_-]+', '_', label)[:100]}-{digest}"
 
 
 def status(run: Run) -> Status:
@@ -70,30 +74,34 @@ def summary(run: Run) -> dict[str, Any] | None:
     return {**json.loads(found[-1].read_text()), "folder": str(found[-1].parent)}
 
 
-def execute(run: Run, threads: int, device: int | None = None, children: set[Child] | None = None) -> str | None:
-    """Run a fit in a process of its own, or go on with it, unless it is finished; waits until it has ended.
+def attempt(run: Run, threads: int, device: int | None = None) -> Attempt:
+    """Run a fit in a process of its own, or go on with it, unless it is finished.
 
     If a process of an earlier session is still at it, that one is waited for.
 
     Args:
         run: Which.
         threads: That it may use.
-        device: The GPU that it may see; None for all.
-        children: Holds the process as long as it runs, for whoever wants to end it.
+        device: Which of the visible GPUs it may see; None for all.
+
+    Yields:
+        Whenever asked, as long as it goes on. If it is closed instead, the process is ended.
 
     Returns:
         None if it finished, else the last line of what it said.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
-    lock = wait_for(run.folder / ".lock")
+    while (lock := try_lock(run.folder / ".lock")) is None:
+        yield
     try:
         if (found := status(run)) == "finished":
             return None
         write_atomically(run.config_file, run.config)
         resume = ["--ckpt_path", "last"] if found == "interrupted" else []
         command = [sys.executable, "-m", "sparsity", "fit", "--config", str(run.config_file), *resume]
-        with run.log_file.open("a") as log:
-            child = subprocess.Popen(
+        with run.log_file.open("ab") as log:
+            start = log.tell()
+            process = subprocess.Popen(
                 [*command, "--trainer.enable_progress_bar", "false"],
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -102,11 +110,12 @@ def execute(run: Run, threads: int, device: int | None = None, children: set[Chi
                 # The process holds the lock as long as it lives, also if this one is killed.
                 pass_fds=(lock,),
             )
-        children = set() if children is None else children
-        children.add(child)
-        child.wait()
-        children.discard(child)
-        return None if summary(run) is not None else _last_line(run.log_file)
+        try:
+            while process.poll() is None:
+                yield
+        finally:
+            _end(process)
+        return None if summary(run) is not None else _last_words(run.log_file, start, process.returncode)
     finally:
         os.close(lock)
 
@@ -115,10 +124,25 @@ def _environment(threads: int, device: int | None) -> dict[str, str]:
     # Threads of processes side by side that are more than the cores spin and slow each other down many times.
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     if device is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = str(device)
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        environment["CUDA_VISIBLE_DEVICES"] = visible.split(",")[device] if visible else str(device)
     return environment
 
 
-def _last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "the process ended without a word"
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask a process to end, and make it if it does not."""
+    process.terminate()  # does nothing to one that has ended
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _last_words(log: Path, start: int, code: int) -> str:
+    """Why a process failed: the last line that it wrote to a log from a position on."""
+    if code < 0:
+        return f"ended by signal {-code} ({signal.strsignal(-code)})"
+    text = log.read_bytes()[start:].decode(errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else f"ended without a word, with exit code {code}"

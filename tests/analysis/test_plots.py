@@ -28,7 +28,6 @@ from sparsity.analysis.plots import (
     matrix_figure,
     patch_sheet,
     save_figure,
-    training_figure,
     violin_figure,
 )
 from sparsity.errors import SparsityError
@@ -263,16 +262,6 @@ def test_kernels_are_a_sheet_per_network_with_shares_and_counts(rng: np.random.G
     drawn(kernel_sheet({"wide": common_kernels([sparse(rng, 0.5, 4, 4, 2, 5)], (2, 5))}))
 
 
-def test_training_curves_are_lines_over_whole_epochs_in_percent() -> None:
-    figure = training_figure({"a": ([0, 1, 2], [0.1, 0.5, 0.52]), "b": ([], []), "c": ([0, 1], [0.2, np.nan])})
-    (axes,) = figure.axes
-    drawn(figure)
-    assert len(lines_of(axes)) == 3
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "test accuracy")
-    assert all(float(tick).is_integer() for tick in axes.get_xticks())
-    assert all(text.get_text().endswith(" %") for text in axes.get_yticklabels())
-
-
 def test_learning_curves_show_every_run_and_the_mean_over_the_epochs_that_all_have() -> None:
     curves = {"SynFlow": [{1: 0.2, 2: 0.4, 3: 0.9}, {1: 0.4, 2: 0.6}], "random": [{1: 0.1}], "none": []}
     figure = learning_curves_figure(curves, "validation accuracy")
@@ -281,6 +270,8 @@ def test_learning_curves_show_every_run_and_the_mean_over_the_epochs_that_all_ha
     mean, *runs = axes.lines[:3]
     assert mean.get_xydata().tolist() == [pytest.approx([1, 0.3]), pytest.approx([2, 0.5])]
     assert [list(run.get_ydata()) for run in runs] == [[0.2, 0.4, 0.9], [0.4, 0.6]]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "validation accuracy")
+    assert all(float(tick).is_integer() for tick in axes.get_xticks())
     assert len(axes.lines) == 5  # one run is its own mean, and none has an empty one
     assert all(text.get_text().endswith(" %") for text in axes.get_yticklabels())
 
@@ -339,7 +330,6 @@ EMPTY: dict[str, Callable[[], Figure]] = {
     "first layers": lambda: first_layer_figure({}),
     "a first layer of nan": lambda: first_layer_figure({"a": np.full((1, 2, 2), np.nan)}),
     "kernels": lambda: kernel_sheet({}),
-    "training": lambda: training_figure({}),
     "learning curves": lambda: learning_curves_figure({}, "training loss"),
     "learning curves of nothing but nan": lambda: learning_curves_figure({"a": [{1: np.nan}]}, "training loss"),
     "accuracy": lambda: accuracy_density_figure({}),
