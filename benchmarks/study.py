@@ -1,9 +1,5 @@
-"""Throughput of a study of FC runs side by side, as a ratio to one run after the other with all cores each.
+"""Throughput of a study of FC runs side by side, as a ratio to one run after the other with all cores each."""
 
-python benchmarks/study.py
-"""
-
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -12,12 +8,13 @@ import yaml
 
 from sparsity.cli import FitConfigs
 from sparsity.study.command import study
+from sparsity.study.engines import cores
 
 RUNS = 4
 
 
 def main() -> None:
-    jobs = len(os.sched_getaffinity(0))
+    jobs = cores()
     complete = FitConfigs().complete
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "speed.yaml"

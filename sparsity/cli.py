@@ -277,8 +277,11 @@ def _command_parser(name: str) -> OneSentenceParser:
         parser.add_argument("paths", nargs="+", type=str, help=places)
     elif name == "convert":
         parser.add_argument("path", type=str, help="A checkpoint of SynFlow's program or Gem-Miner's.")
+    elif name == "study":
+        only_list = "Only list the runs and what would happen to them."
+        parser.add_argument("--dry_run", action="store_true", help=only_list)
     function = study if name == "study" else _COMMANDS[name]
-    by_hand: set[str | int] = {"checkpoints", "names", "path", "paths", "resolve"}
+    by_hand: set[str | int] = {"checkpoints", "names", "path", "paths", "resolve", "dry_run"}
     parser.add_function_arguments(function, skip=by_hand, as_group=False)
     return parser
 
@@ -344,7 +347,8 @@ def _saved_checkpoints(trainer: pl.Trainer, resumed: str | None) -> dict[str, st
     """The best and the last of a fit; one that is resumed at its end saves nothing more."""
     callback = trainer.checkpoint_callback
     found = {name: getattr(callback, f"{name}_model_path", "") for name in ("best", "last")}
-    found["last"] = found["last"] or resumed or ""
+    if resumed and not found["last"] and read_checkpoint(Path(resumed))["global_step"] == trainer.global_step:
+        found["last"] = resumed
     return {name: path for name, path in found.items() if path}
 
 

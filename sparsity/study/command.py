@@ -14,11 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.files import write_atomically
-from sparsity.study.engines import Ended, cores, run_locally, run_on_ray
+from sparsity.study.engines import cores, run_locally, run_on_ray
 from sparsity.study.grid import Point, read_grid
 from sparsity.study.locks import try_lock
 from sparsity.study.results import run_row, seed_means, summary_table, write_results
-from sparsity.study.running import Run, run_folder, status
+from sparsity.study.running import Ended, Run, run_folder, status
 
 Resolve = Callable[[Sequence[str]], str]
 """From the arguments of `sparsity fit` to the complete config as YAML; raises `SparsityError` for wrong ones."""
@@ -109,10 +109,10 @@ def plan(points: Iterable[Point], folder: Path, resolve: Resolve) -> list[Run]:
 
 def _require_ordinary_folders(trainer: Mapping[str, Any], label: str) -> None:
     """Refuse a run that would not leave its results where the study looks for them."""
-    if trainer["logger"] not in (None, True):
+    if trainer.get("logger") not in (None, True):
         raise SparsityError(f"the run {label} sets trainer.logger, and a study has folders of its own; leave it out")
     for key in ("fast_dev_run", "barebones"):
-        if trainer[key]:
+        if trainer.get(key):
             raise SparsityError(f"the run {label} sets trainer.{key}, with which there are no results; leave it out")
 
 

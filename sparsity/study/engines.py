@@ -13,10 +13,7 @@ from typing import Any
 import torch
 
 from sparsity.errors import SparsityError
-from sparsity.study.running import Attempt, Run, attempt
-
-Ended = tuple[Run, str | None]
-"""A run that ended, and the last line of what it said if it failed."""
+from sparsity.study.running import Attempt, Ended, Run, attempt
 
 _POLL = 0.1  # seconds
 
@@ -38,22 +35,20 @@ def run_locally(runs: Sequence[Run], jobs: int) -> Iterator[Ended]:
     """
     threads, gpus = max(1, cores() // jobs), torch.cuda.device_count()
     waiting, slots = deque(runs), list(range(jobs))
-    going: dict[int, tuple[Run, Attempt]] = {}
+    going: dict[int, Attempt] = {}
     try:
         while waiting or going:
             while waiting and slots:
                 slot, run = slots.pop(0), waiting.popleft()
-                going[slot] = run, attempt(run, threads, slot % gpus if gpus else None)
-            for slot, (run, one) in list(going.items()):
-                try:
-                    next(one)
-                except StopIteration as ended:
+                going[slot] = attempt(run, threads, slot % gpus if gpus else None)
+            for slot, one in list(going.items()):
+                if ended := _step(one):
                     del going[slot]
                     slots.append(slot)
-                    yield run, ended.value
+                    yield ended
             time.sleep(_POLL)
     finally:
-        for _, one in going.values():
+        for one in going.values():
             one.close()
 
 
@@ -97,22 +92,27 @@ def run_on_ray(runs: Sequence[Run], jobs: int | None = None, address: str | None
                 going[remote.remote(run, str(Path.cwd()))] = run
             (done,), _ = ray.wait(list(going), num_returns=1)
             try:
-                line = ray.get(done)
+                yield ray.get(done)
             except ray.exceptions.RayError as failure:
-                line = str(failure).strip().splitlines()[-1]
-            yield going.pop(done), line
+                yield going[done], str(failure).strip().splitlines()[-1]
+            del going[done]
     finally:
         with suppress(Exception):
             ray.shutdown()
 
 
-def _until_it_ends(run: Run, folder: str) -> str | None:
+def _until_it_ends(run: Run, folder: str) -> Ended:
     os.chdir(folder)  # paths in configs are relative to where the study was started
     going = attempt(run, threads=1)
-    while True:
-        try:
-            next(going)
-        except StopIteration as ended:
-            line: str | None = ended.value
-            return line
+    while not (ended := _step(going)):
         time.sleep(_POLL)
+    return ended
+
+
+def _step(going: Attempt) -> Ended | None:
+    try:
+        next(going)
+    except StopIteration as stop:
+        ended: Ended = stop.value
+        return ended
+    return None

@@ -16,9 +16,6 @@ from sparsity.files import write_atomically
 from sparsity.study.locks import try_lock
 
 Status = Literal["finished", "interrupted", "new"]
-Attempt = Generator[None, None, str | None]
-"""A run that goes on: yields until it ends, and then returns why it failed, or None."""
-
 _PATIENCE = 10.0  # seconds
 
 
@@ -45,6 +42,13 @@ class Run:
     def log_file(self) -> Path:
         """What the process printed."""
         return self.folder / "log.txt"
+
+
+Ended = tuple[Run, str | None]
+"""A run that ended, and the last line of what it said if it failed."""
+
+Attempt = Generator[None, None, Ended]
+"""A run that goes on: yields until it has ended."""
 
 
 def run_folder(root: Path, label: str, config: str) -> Path:
@@ -88,14 +92,14 @@ def attempt(run: Run, threads: int, device: int | None = None) -> Attempt:
         Whenever asked, as long as it goes on. If it is closed instead, the process is ended.
 
     Returns:
-        None if it finished, else the last line of what it said.
+        The run, and why it failed if it did.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     while (lock := try_lock(run.folder / ".lock")) is None:
         yield
     try:
         if (found := status(run)) == "finished":
-            return None
+            return run, None
         write_atomically(run.config_file, run.config)
         resume = ["--ckpt_path", "last"] if found == "interrupted" else []
         command = [sys.executable, "-m", "sparsity", "fit", "--config", str(run.config_file), *resume]
@@ -106,7 +110,7 @@ def attempt(run: Run, threads: int, device: int | None = None) -> Attempt:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env=_environment(threads, device),
+                env=environment(threads, device),
                 # The process holds the lock as long as it lives, also if this one is killed.
                 pass_fds=(lock,),
             )
@@ -115,12 +119,19 @@ def attempt(run: Run, threads: int, device: int | None = None) -> Attempt:
                 yield
         finally:
             _end(process)
-        return None if summary(run) is not None else _last_words(run.log_file, start, process.returncode)
+        failed = summary(run) is None
+        return run, _last_words(run.log_file, start, process.returncode) if failed else None
     finally:
         os.close(lock)
 
 
-def _environment(threads: int, device: int | None) -> dict[str, str]:
+def environment(threads: int, device: int | None) -> dict[str, str]:
+    """The variables of a run's process: those of this one, with its share of the machine.
+
+    Args:
+        threads: That it may use, at least 1.
+        device: The position of its GPU among those that this process sees; None for all.
+    """
     # Threads of processes side by side that are more than the cores spin and slow each other down many times.
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     if device is not None:

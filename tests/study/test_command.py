@@ -13,6 +13,8 @@ import pytest
 import torch
 import yaml
 
+from sparsity.study.locks import try_lock
+
 ROOT = Path(__file__).parent.parent.parent
 BASE = {
     "data": {"class_path": "Digits", "init_args": {"limit": 320, "batch_size": 64}},
@@ -51,11 +53,9 @@ def final_masks(folder: Path) -> dict[str, torch.Tensor]:
 def test_a_study_runs_skips_what_is_finished_and_tries_again_what_failed(
     study: Any, sparsity: Any, tmp_path: Path
 ) -> None:
-    file, folder = (
-        study({"pruner.density": [0.2, 1e-9]}, **{"trainer.max_epochs": 2, "pruner": "Random"}),
-        tmp_path / "o",
-    )
-    dry = sparsity("study", "--config", file, "--output", folder, "--dry_run", "true")
+    file = study({"pruner.density": [0.2, 1e-9]}, **{"trainer.max_epochs": 2, "pruner": "Random"})
+    folder = tmp_path / "o"
+    dry = sparsity("study", "--config", file, "--output", folder, "--dry_run")
     assert "2 runs (2 new)" in dry.out
     assert not folder.exists()
 
@@ -76,11 +76,21 @@ def test_a_study_runs_skips_what_is_finished_and_tries_again_what_failed(
     by_hand = sparsity("fit", "--config", Path(good["folder"]).parents[1] / "run.yaml", "--print_config")
     assert by_hand.code == 0
 
+    # As if it had been killed between its last epoch and its end.
+    (Path(good["folder"]) / "summary.json").unlink()
+    sparsity("study", "--config", file, "--output", folder)
+    (ended,) = (row for row in results(folder).values() if not row["error"])
+    assert ended["folder"] != good["folder"]
+    for column in ("density", "test_accuracy_best", "test_accuracy_last", "epochs"):
+        assert ended[column] == good[column]
+
 
 MISTAKES = [
     ({"pruner": ["NoSuch"]}, "the run 1-NoSuch cannot be"),
     ({"pruner.densty": [0.1]}, "densty"),
     ({"trainer.max_epochs": ["many"]}, "many"),
+    ({"trainer.logger": [False]}, "sets trainer.logger, and a study has folders of its own"),
+    ({"trainer.fast_dev_run": [True]}, "sets trainer.fast_dev_run, with which there are no results"),
 ]
 
 
@@ -134,6 +144,7 @@ def test_killed_and_started_again_it_ends_with_the_same_results_and_repeats_noth
     os.kill(wait_until(lambda: children(running.pid))[0], signal.SIGKILL)
     # The study goes on with the second run, in which it is killed itself; that run's process lives on.
     wait_until(lambda: list(broken.glob("runs/2-*/lightning_logs/*/checkpoints/last.ckpt")))
+    assert "ended by signal 9" in (broken / "results.csv").read_text()
     other = subprocess.run(command(file, broken), cwd=ROOT, capture_output=True, text=True)
     assert (other.returncode, "a study is running in" in other.stderr) == (2, True)
     os.kill(running.pid, signal.SIGKILL)
@@ -154,6 +165,21 @@ def test_killed_and_started_again_it_ends_with_the_same_results_and_repeats_noth
     masks, expected_masks = final_masks(broken), final_masks(whole)
     assert masks.keys() == expected_masks.keys()
     assert all(torch.equal(t, masks[n]) for n, t in expected_masks.items())
+
+
+def test_interrupted_it_ends_its_runs_and_says_how_to_go_on(study: Any, tmp_path: Path) -> None:
+    file, folder = study({"seed_everything": [1, 2]}, **{"trainer.max_epochs": 3000}), tmp_path / "o"
+    with subprocess.Popen(command(file, folder), cwd=ROOT, stderr=subprocess.PIPE, text=True) as running:
+        wait_until(lambda: list(folder.glob("runs/1-*/lightning_logs/*/checkpoints/last.ckpt")))
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "the same command goes on where it was" in said
+    locks = [try_lock(path / ".lock") for path in (folder / "runs").iterdir()]
+    assert locks
+    assert None not in locks  # no process holds one
+    for lock in filter(None, locks):
+        os.close(lock)
 
 
 def test_on_ray_the_masks_are_the_same(study: Any, sparsity: Any, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from sparsity.errors import SparsityError
-from sparsity.study.grid import axis_text, read_grid
+from sparsity.study.grid import read_grid
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -31,8 +31,8 @@ def test_axes_are_crossed_the_last_one_fastest(write: Any) -> None:
 def test_keys_of_one_entry_are_zipped(write: Any) -> None:
     points = read_grid(write(axes=[{"pruner.density": [0.5, 0.1], "trainer.max_epochs": [10, 20]}]))
     assert [dict(point.axes) for point in points] == [
-        {"pruner.density": 0.5, "trainer.max_epochs": 10},
-        {"pruner.density": 0.1, "trainer.max_epochs": 20},
+        {"pruner.density": "0.5", "trainer.max_epochs": "10"},
+        {"pruner.density": "0.1", "trainer.max_epochs": "20"},
     ]
 
 
@@ -72,10 +72,23 @@ def test_a_dense_run_is_not_repeated_over_densities(write: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0.1, "0.1"), (21, "21"), (None, "none"), (True, "True"), ("SynFlow", "SynFlow"), ("a.b.SynFlow", "SynFlow"),
-     ("../x/fc.yaml", "fc"), ({"class_path": "a.SET", "init_args": {"start": 0.1}}, "SET"), ([1, "b"], "1+b")],
+     ("0.05", "0.05"), ("a/last.ckpt", "last"), ({"class_path": "a.SET", "init_args": {"start": 0.1}}, "SET"),
+     ([1, "b"], "1+b"), (0.123456789, "0.123456789")],
 )  # fmt: skip
-def test_values_are_short_in_names(value: Any, text: str) -> None:
-    assert axis_text(value) == text
+def test_values_are_short_in_names(value: Any, text: str, write: Any) -> None:
+    (point,) = read_grid(write(axes=[{"some.key": [value]}]))
+    assert point.axes == {"some.key": text}
+
+
+def test_values_that_are_the_same_in_short_are_written_in_full(write: Any) -> None:
+    set_at = {"class_path": "SET", "init_args": {"rate": 0.1}}
+    points = read_grid(write(axes=[{"pruner": ["SET", set_at, "RigL"]}, {"mask": ["a/last.ckpt", "b/last.ckpt"]}]))
+    assert [tuple(point.axes.values()) for point in points[::2]] == [
+        ("SET", "a/last.ckpt"),
+        ('{"class_path": "SET", "init_args": {"rate": 0.1}}', "a/last.ckpt"),
+        ("RigL", "a/last.ckpt"),
+    ]
+    assert len({point.label for point in points}) == 6
 
 
 @pytest.mark.parametrize(
@@ -122,7 +135,7 @@ def test_the_study_of_methods_has_every_pruner_and_one_dense_run_per_seed() -> N
     from sparsity.callbacks import PruningCallback
 
     points = read_grid(ROOT / "configs" / "studies" / "methods_fc.yaml")
-    pruners = {axis_text(point.axes["pruner"]) for point in points}
+    pruners = {point.axes["pruner"] for point in points}
     concrete = {
         name
         for name, cls in vars(sparsity.callbacks).items()

@@ -12,7 +12,7 @@ AXES = ["pruner", "pruner.density", "seed_everything"]
 
 
 def finished(root: Path, accuracy: float, seed: int, pruner: str = "SET", version: int = 0) -> Run:
-    run = Run(root / f"{pruner}-{seed}", {"pruner": pruner, "pruner.density": 0.1, "seed_everything": seed}, "")
+    run = Run(root / f"{pruner}-{seed}", {"pruner": pruner, "pruner.density": "0.1", "seed_everything": str(seed)}, "")
     folder = run.folder / "lightning_logs" / f"version_{version}"
     folder.mkdir(parents=True)
     found = {
@@ -56,6 +56,14 @@ def test_means_and_deviations_are_over_seeds_alone(tmp_path: Path) -> None:
     table = summary_table(means, AXES)
     assert "| SET | 10 % | 10 % | 3 | 94.00 ± 4.00 | 84.00 ± 4.00 |" in table
     assert "| RigL | 10 % | 10 % | 1 | 50.00 | 40.00 |" in table
+
+
+def test_variants_of_a_method_are_told_apart(tmp_path: Path) -> None:
+    rows = [run_row(finished(tmp_path, 0.9, s)) for s in (1, 2)]
+    variants = [{**row, "pruner": pruner} for row in rows if row for pruner in ("SET", "SET with rate 0.1")]
+    means = seed_means(variants, AXES)
+    assert [(mean["pruner"], mean["runs"]) for mean in means] == [("SET", 2), ("SET with rate 0.1", 2)]
+    assert "| SET with rate 0.1 | SET | 10 % |" in summary_table(means, AXES)
 
 
 def test_tables_are_written_for_programs_and_for_people(tmp_path: Path) -> None:
