@@ -300,7 +300,9 @@ def _one_sentence(message: str) -> str:
 
 def _users_mistake(error: BaseException | None) -> Exception | None:
     """The error a user caused, if one is behind another: jsonargparse wraps what a constructor raises."""
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # errors that were raised again can be behind each other
+        seen.add(id(error))
         if isinstance(error, SparsityError | MisconfigurationException):
             return error
         error = error.__cause__ or error.__context__

@@ -252,3 +252,14 @@ def test_a_file_that_is_no_checkpoint_is_refused(sparsity: Any, tmp_path: Path) 
     outcome = sparsity("fit", *QUICK, "--ckpt_path", path, "--trainer.default_root_dir", tmp_path / "log")
     assert outcome.code == 2
     assert "noise.ckpt is damaged" in outcome.err
+
+
+def test_errors_that_are_behind_each_other_do_not_keep_the_program_busy(sparsity: Any, monkeypatch: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        first, second = OSError("first"), OSError("second")
+        first.__context__, second.__context__ = second, first
+        raise first
+
+    monkeypatch.setattr("sparsity.cli.SparsityCLI.__init__", fail)
+    with pytest.raises(OSError, match="first"):
+        sparsity("fit")
