@@ -64,7 +64,7 @@ def run_on_ray(runs: Sequence[Run], jobs: int | None = None, address: str | None
         Runs as they end.
 
     Raises:
-        SparsityError: If Ray is not installed, or nothing answers at the address.
+        SparsityError: If Ray is not installed, or no cluster at the address lets it in.
     """
     try:
         ray: Any = importlib.import_module("ray")
@@ -81,7 +81,10 @@ def run_on_ray(runs: Sequence[Run], jobs: int | None = None, address: str | None
             logging_level="ERROR",
         )
     except ConnectionError as error:
-        raise SparsityError(f"no Ray cluster answers at {address}; start one, or leave --address out") from error
+        raise SparsityError(
+            f"cannot join a Ray cluster at {address}; start one there, set RAY_AUTH_TOKEN if it wants a token, or leave "
+            "--address out"
+        ) from error
     try:
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
         remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_until_it_ends)
