@@ -82,8 +82,8 @@ def run_on_ray(runs: Sequence[Run], jobs: int | None = None, address: str | None
         )
     except ConnectionError as error:
         raise SparsityError(
-            f"cannot join a Ray cluster at {address}; start one there, set RAY_AUTH_TOKEN if it wants a token, or leave "
-            "--address out"
+            f"cannot join a Ray cluster at {address}; start one there, set RAY_AUTH_TOKEN if it wants a token, or "
+            "leave --address out"
         ) from error
     try:
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
