@@ -74,7 +74,8 @@ def run_on_ray(runs: Sequence[Run], jobs: int | None = None, address: str | None
     environment = {"PYTHONPATH": os.pathsep.join([str(Path.cwd()), *filter(None, sys.path)])}
     try:
         ray.init(
-            address=address,
+            # Without an address Ray would join whatever cluster was started here last, alive or not.
+            address=address or "local",
             runtime_env={"env_vars": environment},
             include_dashboard=False if address is None else None,
             log_to_driver=False,
