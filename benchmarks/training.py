@@ -31,7 +31,7 @@ from sparsity.networks import FC, ResNet20
 
 BATCH = 128
 TASKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], ImageDataModule], list[str], int]] = {
-    "fc": (FC, lambda: MNIST(batch_size=BATCH), ["--data", "MNIST", "--model.network", "FC"], 40_000),
+    "fc": (FC, lambda: MNIST(batch_size=BATCH), ["--data", "MNIST", "--model.network", "FC"], 55_000),
     "resnet": (
         ResNet20,
         lambda: CIFAR10(batch_size=BATCH, verify=False),

@@ -19,6 +19,7 @@ from sparsity.callbacks.edge_popup import EdgePopup
 from sparsity.callbacks.gem_miner import GemMiner
 from sparsity.callbacks.gradient_pruning import SNIP, GraSP, PruneByGradient
 from sparsity.callbacks.lottery import IterativeMagnitude
+from sparsity.callbacks.progress import QuietProgressBar
 from sparsity.callbacks.pruning import PruningCallback
 from sparsity.callbacks.score_search import ScoreSearch
 from sparsity.callbacks.zeros import KeepMasks
@@ -44,6 +45,7 @@ __all__ = [
     "PruneDuringTraining",
     "PruneIteratively",
     "PruningCallback",
+    "QuietProgressBar",
     "Random",
     "RigL",
     "ScoreSearch",

@@ -84,8 +84,10 @@ class SparseCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if not self.every_n_train_steps:
+            return
         step = trainer.global_step
-        if self.every_n_train_steps and step % self.every_n_train_steps == 0 and step != self._last_step:
+        if step % self.every_n_train_steps == 0 and step != self._last_step:
             self._save_last(trainer)
 
     @override

@@ -35,8 +35,8 @@ class InMemoryImages(Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         return self.images[index], self.labels[index]
 
-    def __getitems__(self, indices: list[int]) -> Batch:
-        chosen = torch.tensor(indices)
+    def __getitems__(self, indices: list[int] | Tensor) -> Batch:
+        chosen = torch.as_tensor(indices)
         return self.images.index_select(0, chosen), self.labels.index_select(0, chosen)
 
 
@@ -90,13 +90,17 @@ class EpochSampler(DistributedSampler[Batch]):
 
     @override
     def __iter__(self) -> Iterator[Any]:
+        return iter(self.order().tolist())
+
+    def order(self) -> Tensor:
+        """Indices of this rank's samples in this epoch, int64."""
         restarted_in, samples = self._restarted
         epoch, done = divmod((self.epoch - restarted_in) * self.size + samples, self.size)
         order = self._permutation(epoch)
         if done:
             order = torch.cat([order[done:], self._permutation(epoch + 1)[:done]])
         positions = torch.arange(self.rank, self.total_size, self.num_replicas)
-        return iter(order[positions % self.size].tolist())
+        return order[positions % self.size]
 
     def _permutation(self, epoch: int) -> Tensor:
         return torch.randperm(self.size, generator=named_generator("training order", epoch, seed=self.seed))
@@ -106,8 +110,10 @@ class ResumableLoader(DataLoader[Batch]):
     """A DataLoader whose state is the epoch and the number of batches it has given in it.
 
     After `load_state_dict` the next iterator starts behind those batches, if it is asked for the same epoch; every
-    other one starts at the beginning. The batches that are skipped are fetched and dropped, which takes some
-    milliseconds for data in memory. The epoch is the sampler's.
+    other one starts at the beginning. The epoch is the sampler's.
+
+    Images in memory that no worker fetches are taken straight from their tensors, by slices of the sampler's order:
+    what a DataLoader does for each batch is a tenth of a small network's step.
     """
 
     _position: dict[str, int] = {"epoch": 0, "batches_done": 0}
@@ -123,10 +129,21 @@ class ResumableLoader(DataLoader[Batch]):
         # at once: as this is a generator, nothing happens before the first batch is wanted.
         epoch = getattr(self.sampler, "epoch", 0)
         done = resume["batches_done"] if resume is not None and resume["epoch"] == epoch else 0
-        for batch in islice(super().__iter__(), done, None):
+        for batch in self._batches_from(done):
             done += 1
             self._position = {"epoch": epoch, "batches_done": done}
             yield batch
+
+    def _batches_from(self, first: int) -> Iterator[Batch]:
+        images, sampler, size = self.dataset, self.sampler, self.batch_size
+        if (
+            isinstance(images, InMemoryImages)
+            and isinstance(sampler, EpochSampler)
+            and size is not None
+            and not (self.num_workers or self.pin_memory or self.drop_last)
+        ):
+            return (images.__getitems__(chosen) for chosen in torch.split(sampler.order(), size)[first:])
+        return islice(super().__iter__(), first, None)
 
     def state_dict(self) -> dict[str, int]:
         """The epoch, and how many of its batches were given out."""

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 from jsonargparse import ArgumentError
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import Callback, Checkpoint, LearningRateMonitor, ProgressBar, RichProgressBar
+from pytorch_lightning.callbacks import Callback, Checkpoint, LearningRateMonitor, ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
@@ -24,13 +24,14 @@ from typing_extensions import override
 # Importing them makes their classes known to YAML and flags by their bare names.
 import sparsity.datamodules
 import sparsity.networks
-from sparsity.callbacks import DensityMonitor, KeepMasks, MaskFrom, PruningCallback, SparseCheckpoint
+from sparsity.callbacks import DensityMonitor, KeepMasks, MaskFrom, PruningCallback, QuietProgressBar, SparseCheckpoint
 from sparsity.callbacks.pruning import sample_shape
 from sparsity.checkpoints import newest_checkpoint, read_checkpoint, require_fitting
 from sparsity.classifier import SparseClassifier
 from sparsity.commands import analyze, convert
 from sparsity.errors import SparsityError
 from sparsity.files import write_atomically
+from sparsity.lean_loop import use_lean_loop
 from sparsity.messages import one_sentence
 from sparsity.pruning.ablation import Ablation
 from sparsity.report.command import report
@@ -150,7 +151,9 @@ class SparsityCLI(LightningCLI):
         own = config["callbacks"] or []
         own = own if isinstance(own, list) else [own]
         config["callbacks"] = [pruner or KeepMasks(), *own]
-        return self._instantiate_trainer(config, _default_callbacks(config, own))
+        trainer = self._instantiate_trainer(config, _default_callbacks(config, own))
+        use_lean_loop(trainer)
+        return trainer
 
     @override
     def after_instantiate_classes(self) -> None:
@@ -324,7 +327,7 @@ def _default_callbacks(trainer: dict[str, Any], own: list[Callback]) -> list[Cal
     if trainer["barebones"]:
         return defaults
     if trainer["enable_progress_bar"] is not False and not _any(own, ProgressBar):
-        defaults.append(RichProgressBar(refresh_rate=20))
+        defaults.append(QuietProgressBar())
     if trainer["enable_checkpointing"] is not False and not _any(own, Checkpoint):
         defaults.append(SparseCheckpoint())
     if trainer["logger"] is not False and not trainer["fast_dev_run"] and not _any(own, LearningRateMonitor):
