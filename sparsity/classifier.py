@@ -36,7 +36,9 @@ class SparseClassifier(pl.LightningModule):
         label_smoothing: Share of the target spread over all classes, in [0, 1].
         decay_all: Let weight decay act on biases and normalisation layers too, not on weights alone.
         dense_layers: Names of layers that are not masked and do not count.
-        compile: Compile the network with `torch.compile`.
+        compile: Compile the network with `torch.compile`, which takes tens of seconds.
+        channels_last: Store convolutions' weights with the channels last, so that convolutions run in that order; by
+            default on a CPU, where they are faster.
 
     Raises:
         SparsityError: If the network has nothing to mask, or an argument is out of its range.
@@ -51,6 +53,7 @@ class SparseClassifier(pl.LightningModule):
         decay_all: bool = False,
         dense_layers: Sequence[str] = (),
         compile: bool = False,
+        channels_last: bool | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing <= 1:
@@ -65,6 +68,7 @@ class SparseClassifier(pl.LightningModule):
         self.lr_scheduler = lr_scheduler
         self.label_smoothing = label_smoothing
         self.decay_all = decay_all
+        self.channels_last = channels_last
         if compile:
             self.network.compile()
         if (shape := getattr(network, "input_shape", None)) is not None:
@@ -76,7 +80,7 @@ class SparseClassifier(pl.LightningModule):
 
     @override
     def setup(self, stage: str) -> None:
-        """Check that the data are what the network was made for.
+        """Check that the data are what the network was made for, and lay it out for the device.
 
         Raises:
             SparsityError: If both say their input shape or number of classes, and differ.
@@ -89,6 +93,9 @@ class SparseClassifier(pl.LightningModule):
                     f"{type(data).__name__} has {name} {theirs}, the network {type(self.network).__name__} was made "
                     f"for {ours}; set model.network.{name}"
                 )
+        on_cpu = self.trainer.strategy.root_device.type == "cpu"
+        if on_cpu if self.channels_last is None else self.channels_last:
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @override
     def forward(self, images: Tensor) -> Tensor:
