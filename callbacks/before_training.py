@@ -19,10 +19,10 @@ from sparsity.pruning.clustered import clustered_saliency
 from sparsity.pruning.iterative import prune_iteratively
 from sparsity.pruning.saliency import (
     Saliency,
+    SynapticFlow,
     lamp_saliency,
     magnitude_saliency,
     random_saliency,
-    synflow_saliency,
 )
 from sparsity.pruning.schedules import Schedule
 
@@ -212,7 +212,7 @@ class SynFlow(PruneIteratively):
 
     @override
     def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
-        return partial(synflow_saliency, input_shape=sample_shape(trainer, pl_module))
+        return SynapticFlow(network_of(pl_module), sample_shape(trainer, pl_module))
 
 
 class MaskFrom(FixedMask):

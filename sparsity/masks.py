@@ -82,11 +82,12 @@ def set_mask(network: nn.Module, mask: Mask | Tensor, optimizers: Iterable[Optim
             )
     for name, new in mask.items():
         weight, mask_buffer = layers[name].get_parameter("weight"), layers[name].get_buffer("weight_mask")
-        stays = mask_buffer & new.to(mask_buffer.device)
+        if states := list(_state_tensors(optimizers, weight)):
+            stays = mask_buffer & new.to(mask_buffer.device)
+            for state in states:
+                state.masked_fill_(~stays, 0)
         mask_buffer.copy_(new)
         weight.masked_fill_(~mask_buffer, 0)
-        for state in _state_tensors(optimizers, weight):
-            state.masked_fill_(~stays, 0)
 
 
 @torch.no_grad()

@@ -1,8 +1,9 @@
 """From saliencies to masks of an exact size."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,41 +33,63 @@ def keep_highest(
     Raises:
         SparsityError: If more weights are asked for than there are candidates, or fewer than `min_kept` requires.
     """
-    values = {name: s.masked_fill(~candidates[name], -torch.inf).flatten() for name, s in saliency.items()}
-    available = {name: int(n) for name, n in zip(values, _counts(candidates, values), strict=True)}
+    flat = torch.cat([s.flatten() for s in saliency.values()])
+    eligible = torch.cat([candidates[name].flatten() for name in saliency])
+    layer_sizes = [s.numel() for s in saliency.values()]
+    layers = dict(zip(saliency, zip(flat.split(layer_sizes), eligible.split(layer_sizes), strict=True), strict=True))
+    available = {name: int(n) for name, n in zip(layers, _counts(candidates, layers), strict=True)}
     floor = {name: min(min_kept, n) for name, n in available.items()}
-    for name, layer_values in values.items():
-        values[name] = layer_values.masked_fill(top_k(layer_values, floor[name]), torch.inf)
+    if min_kept:
+        for name, (values, own) in layers.items():
+            values.masked_fill_(top_k(values, floor[name], own), torch.inf)
 
     if isinstance(count, int):
         _require(sum(floor.values()), count, sum(available.values()), "the network")
-        parts = torch.split(top_k(torch.cat(list(values.values())), count), [v.numel() for v in values.values()])
-        kept = dict(zip(values, parts, strict=True))
+        kept = dict(zip(layers, top_k(flat, count, eligible).split(layer_sizes), strict=True))
     else:
-        for name in values:
+        for name in layers:
             _require(floor[name], count[name], available[name], f"layer {name!r}")
-        kept = {name: top_k(layer_values, count[name]) for name, layer_values in values.items()}
+        kept = {name: top_k(values, count[name], own) for name, (values, own) in layers.items()}
     return {name: mask.view_as(saliency[name]) for name, mask in kept.items()}
 
 
-def top_k(values: Tensor, k: int) -> Tensor:
+def top_k(values: Tensor, k: int, candidates: Tensor | None = None) -> Tensor:
     """Mark the k highest entries.
 
     Args:
         values: `[n]`, without NaN.
-        k: In [0, n].
+        k: In [0, n], at most the number of candidates.
+        candidates: `[n]`, bool, the entries to choose from; by default all.
 
     Returns:
         `[n]`, bool, exactly k of them True.
     """
     if k == 0:
         return torch.zeros_like(values, dtype=torch.bool)
-    threshold = values.topk(k, sorted=False).values.min()
-    above = values > threshold
+    threshold = _kth_highest(values, k, candidates)
+    above, tied = values > threshold, values == threshold
+    if candidates is not None:
+        above &= candidates
+        tied &= candidates
+    room = k - above.count_nonzero()
+    # Asking costs nothing on a CPU; on a GPU it would wait for all that is queued.
+    if values.is_cpu and tied.count_nonzero() == room:
+        return tied.logical_or_(above)
     order = _tie_order(values.numel()).to(values.device)
-    tied = (values == threshold)[order]
-    chosen = tied & (tied.cumsum(0) <= k - above.sum())
-    return above.index_put((order,), chosen | above[order])
+    tied = tied.index_select(0, order)
+    chosen = tied & (tied.cumsum(0) <= room)
+    return above.index_put((order,), chosen | above.index_select(0, order))
+
+
+def _kth_highest(values: Tensor, k: int, candidates: Tensor | None) -> Tensor:
+    if values.is_cpu and values.dtype in (torch.float32, torch.float64):
+        # Several times faster than torch's on a CPU.
+        array = values.numpy() if candidates is None else values.numpy()[candidates.numpy()]
+        position = len(array) - k
+        return torch.as_tensor(np.partition(array, position)[position], dtype=values.dtype)
+    if candidates is not None:
+        values = values.masked_fill(~candidates, -torch.inf)
+    return values.topk(k, sorted=False).values.min()
 
 
 @lru_cache(maxsize=64)
@@ -74,8 +97,8 @@ def _tie_order(n: int) -> Tensor:
     return torch.randperm(n, generator=named_generator("order of equal saliencies", n, seed=0))
 
 
-def _counts(candidates: Mask, names: Mapping[str, Tensor]) -> list[float]:
-    counts: list[float] = torch.stack([candidates[name].sum() for name in names]).tolist()
+def _counts(candidates: Mask, names: Iterable[str]) -> list[float]:
+    counts: list[float] = torch.stack([candidates[name].count_nonzero() for name in names]).tolist()
     return counts
 
 
