@@ -95,7 +95,7 @@ class SparseClassifier(pl.LightningModule):
                 )
         on_cpu = self.trainer.strategy.root_device.type == "cpu"
         if on_cpu if self.channels_last is None else self.channels_last:
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.network.to(memory_format=torch.channels_last)
 
     @override
     def forward(self, images: Tensor) -> Tensor:

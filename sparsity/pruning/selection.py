@@ -36,7 +36,9 @@ def keep_highest(
     flat = torch.cat([s.flatten() for s in saliency.values()])
     eligible = torch.cat([candidates[name].flatten() for name in saliency])
     layer_sizes = [s.numel() for s in saliency.values()]
-    layers = dict(zip(saliency, zip(flat.split(layer_sizes), eligible.split(layer_sizes), strict=True), strict=True))
+    layers = dict(
+        zip(saliency, zip(torch.split(flat, layer_sizes), torch.split(eligible, layer_sizes), strict=True), strict=True)
+    )
     available = {name: int(n) for name, n in zip(layers, _counts(candidates, layers), strict=True)}
     floor = {name: min(min_kept, n) for name, n in available.items()}
     if min_kept:
@@ -45,7 +47,7 @@ def keep_highest(
 
     if isinstance(count, int):
         _require(sum(floor.values()), count, sum(available.values()), "the network")
-        kept = dict(zip(layers, top_k(flat, count, eligible).split(layer_sizes), strict=True))
+        kept = dict(zip(layers, torch.split(top_k(flat, count, eligible), layer_sizes), strict=True))
     else:
         for name in layers:
             _require(floor[name], count[name], available[name], f"layer {name!r}")
