@@ -1,6 +1,8 @@
 """Checkpoints of a sparse run: the last state, to resume from, and the best network of the final density."""
 
-import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +15,7 @@ from typing_extensions import override
 
 from sparsity.callbacks.pruning import find_pruner
 from sparsity.errors import require_whole_number
+from sparsity.files import put_in_place
 
 _RANDOM_STATES = "random_states"
 
@@ -20,7 +23,8 @@ _RANDOM_STATES = "random_states"
 class SparseCheckpoint(Checkpoint):
     """Saves `last.ckpt` and `best.ckpt` in the run's `checkpoints/`.
 
-    The last one is saved when training starts (so right after pruning before training) and after every epoch. The
+    The last one is saved when training starts (so right after pruning before training), after every epoch, and when
+    SIGTERM asks a run of one process to end, as soon as the batch at hand is done. The
     best one is chosen among networks of the final density only: a network half-way through pruning may be more
     accurate and is not what was asked for. A file is complete or not there: it is written aside and then renamed.
     Torch's random states are saved too, so that a resumed run draws the same dropout masks, if its DataLoaders have
@@ -85,7 +89,9 @@ class SparseCheckpoint(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
-        if self.every_n_train_steps and step % self.every_n_train_steps == 0 and step != self._last_step:
+        due = self.every_n_train_steps and step % self.every_n_train_steps == 0 and step != self._last_step
+        # Several processes do not hear of the signal after the same batch, and would wait for each other here.
+        if due or (trainer.received_sigterm and trainer.world_size == 1):
             self._save_last(trainer)
 
     @override
@@ -123,9 +129,10 @@ class SparseCheckpoint(Checkpoint):
             return ""
         assert self._folder is not None
         path, partial = self._folder / name, self._folder / f".{name}.partial"
-        trainer.save_checkpoint(partial, weights_only=weights_only)
+        with _temporary_files_in(self._folder):
+            trainer.save_checkpoint(partial, weights_only=weights_only)
         if trainer.is_global_zero:
-            os.replace(partial, path)
+            put_in_place(partial, path)
         trainer.strategy.barrier()
         return str(path)
 
@@ -137,6 +144,17 @@ class SparseCheckpoint(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_model_score = state_dict["best_model_score"]
         self.best_model_path = state_dict["best_model_path"]
+
+
+@contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """Where Lightning writes a file before it moves it: by default /tmp, which may be small and another disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:
