@@ -96,6 +96,8 @@ class Tally:
 
     kills: Counter[str] = field(default_factory=Counter)
     places: Counter[str] = field(default_factory=Counter)
+    codes: Counter[int] = field(default_factory=Counter)
+    runs: int = 0
     resumed: int = 0
     nothing: int = 0
     equal: int = 0
@@ -120,25 +122,23 @@ class Moment:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=50, help="runs to kill per pruner")
+    parser.add_argument("--kills", type=int, default=50, help="per pruner")
     parser.add_argument("--pruners", nargs="+", default=list(PRUNERS), choices=PRUNERS)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     options = parser.parse_args()
     sys.argv = ["sparsity"]
     torch.set_num_threads(1)
-    wrong = []
+    all_equal = True
     for pruner in options.pruners:
         start = time.perf_counter()
         tally = campaign(pruner, options.kills, options.seed)
         report(pruner, tally, time.perf_counter() - start)
-        wrong += tally.wrong
-    for line in wrong:
-        print(f"WRONG {line}")
-    sys.exit(1 if wrong else 0)
+        all_equal &= not tally.wrong
+    sys.exit(not all_equal)
 
 
 def campaign(pruner: str, kills: int, seed: int) -> Tally:
-    """Kill and resume `kills` runs of a pruner, one after the other."""
+    """Start, kill and resume runs of a pruner, one after the other, until so many kills have met a living process."""
     tally = Tally()
     with tempfile.TemporaryDirectory() as parent:
         alone = Path(parent) / "alone"
@@ -146,7 +146,10 @@ def campaign(pruner: str, kills: int, seed: int) -> Tally:
         if code != 0:
             raise RuntimeError(f"{pruner} fails without being killed: {said(alone)}")
         expected = last_state(alone)
-        for number, moments in zip(range(kills), draw_moments(pruner, seed), strict=False):
+        for number, moments in enumerate(draw_moments(pruner, seed)):
+            if sum(tally.kills.values()) >= kills:
+                break
+            tally.runs += 1
             folder = Path(parent) / str(number)
             kill_and_resume(pruner, folder, moments, {"process": process, "fit": fit, "checkpoint": 0.004}, tally)
             difference = first_difference(expected, last_state(folder))
@@ -154,9 +157,7 @@ def campaign(pruner: str, kills: int, seed: int) -> Tally:
                 tally.equal += 1
             else:
                 tally.wrong.append(f"{pruner}, run {number}, {moments}: {difference} differs")
-            # In the run's folders, and where libraries put theirs.
-            tally.left_over += sum(1 for _ in folder.glob("lightning_logs/**/*.partial"))
-            tally.left_over += sum(1 for _ in (folder / "temporary").iterdir())
+            tally.left_over += len(left_over(folder))
     return tally
 
 
@@ -174,15 +175,14 @@ def draw_moments(pruner: str, seed: int) -> Iterator[list[Moment]]:
         number += 1
 
 
-def kill_and_resume(
-    pruner: str, folder: Path, moments: list[Moment], seconds: dict[str, float], tally: Tally
-) -> None:
+def kill_and_resume(pruner: str, folder: Path, moments: list[Moment], seconds: dict[str, float], tally: Tally) -> None:
     """Start a run, kill it at each moment in turn, resume it every time, and let the last one end by itself."""
     resume: list[str] = []
     for moment in [*moments, None]:
         code = run(pruner, folder, resume, moment, seconds, tally)
         if resume and code == 2 and "has a checkpoint last.ckpt" in said(folder):
             tally.nothing += 1
+            tally.codes[code] -= moment is not None  # it ended by itself
             code = run(pruner, folder, [], moment, seconds, tally)
         elif resume:
             tally.resumed += 1
@@ -201,7 +201,10 @@ def run(
         os.kill(child, moment.by)
         tally.kills[moment.by.name] += 1
         tally.places[place] += 1
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if moment is not None:
+        tally.codes[code] += 1
+    return code
 
 
 def wait_for(child: int, moment: Moment, seconds: dict[str, float]) -> bool:
@@ -274,6 +277,12 @@ def said(folder: Path) -> str:
     return lines[-1] if lines else "nothing"
 
 
+def left_over(folder: Path) -> list[Path]:
+    """Files that were to become something else, in the run's folders or where libraries put theirs."""
+    written = [*folder.glob("lightning_logs/**/*"), *(folder / "temporary").iterdir()]
+    return [path for path in written if path.name.startswith((".", "tmp"))]
+
+
 def last_state(folder: Path) -> dict[str, Any]:
     try:
         checkpoint = read_checkpoint(newest_checkpoint(folder / "lightning_logs", "last"))
@@ -309,11 +318,15 @@ def report(pruner: str, tally: Tally, seconds: float) -> None:
     places = ", ".join(f"{place} {tally.places[place]}" for place in PLACES if tally.places[place])
     print(f"{pruner}: {sum(tally.kills.values())} kills ({kills}) in {seconds:.0f} s")
     print(f"  landed in: {places}")
+    codes = ", ".join(f"{code}: {count}" for code, count in sorted(tally.codes.items()) if count)
+    print(f"  exit codes of {tally.runs} runs: {codes}")
     print(
         f"  resumed {tally.resumed}, nothing to resume from {tally.nothing}, equal {tally.equal}, "
-        f"wrong {len(tally.wrong)}, left-over temporary files {tally.left_over}",
-        flush=True,
+        f"wrong {len(tally.wrong)}, left-over temporary files {tally.left_over}"
     )
+    for line in tally.wrong:
+        print(f"  WRONG: {line}")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
