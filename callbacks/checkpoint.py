@@ -24,7 +24,7 @@ class SparseCheckpoint(Checkpoint):
     """Saves `last.ckpt` and `best.ckpt` in the run's `checkpoints/`.
 
     The last one is saved when training starts (so right after pruning before training), after every epoch, and when
-    SIGTERM asks a run of one process to end, as soon as the batch at hand is done. The
+    SIGTERM asks a run of one process to end, as soon as the batch at hand is done, unless it is the epoch's last. The
     best one is chosen among networks of the final density only: a network half-way through pruning may be more
     accurate and is not what was asked for. A file is complete or not there: it is written aside and then renamed.
     Torch's random states are saved too, so that a resumed run draws the same dropout masks, if its DataLoaders have
@@ -91,7 +91,9 @@ class SparseCheckpoint(Checkpoint):
         step = trainer.global_step
         due = self.every_n_train_steps and step % self.every_n_train_steps == 0 and step != self._last_step
         # Several processes do not hear of the signal after the same batch, and would wait for each other here.
-        if due or (trainer.received_sigterm and trainer.world_size == 1):
+        asked = trainer.received_sigterm and trainer.world_size == 1
+        # Lightning cannot go on from between the last batch and the end of the epoch, which is saved anyway.
+        if (due or asked) and not trainer.is_last_batch:
             self._save_last(trainer)
 
     @override

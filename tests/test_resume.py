@@ -96,20 +96,40 @@ def test_a_killed_fit_resumes_to_the_same_masks_and_weights(
     assert sum(int(m.sum()) for m in masks) == 11_940
 
 
+@pytest.fixture
+def _own_handler() -> Iterator[None]:
+    """Libraries that other tests use, as Ray, leave handlers of SIGTERM behind."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("_own_handler")
 @pytest.mark.parametrize(
-    ("by", "code", "step"),
-    [pytest.param("SIGTERM", 143, 14, id="SIGTERM"), pytest.param("SIGINT", 130, 10, id="Ctrl-C")],
+    ("by", "batch", "code", "step"),
+    [
+        pytest.param("SIGTERM", 3, 143, 14, id="SIGTERM"),
+        pytest.param("SIGTERM", 4, 143, 10, id="SIGTERM_before_an_epochs_last_batch"),
+        pytest.param("SIGINT", 3, 130, 10, id="Ctrl-C"),
+    ],
 )
 def test_a_fit_that_is_asked_to_end_says_how_to_go_on_and_does(
-    by: str, code: int, step: int, tmp_path: Path, sparsity: Any, uninterrupted: Any, monkeypatch: pytest.MonkeyPatch
+    by: str,
+    batch: int,
+    code: int,
+    step: int,
+    tmp_path: Path,
+    sparsity: Any,
+    uninterrupted: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     expected = uninterrupted(*GEM_MINER)
     monkeypatch.syspath_prepend(str(ROOT / "tests"))
-    stopped = sparsity(*command(tmp_path, *GEM_MINER), *kill_at(2, 3), "--trainer.callbacks.by", by)
+    stopped = sparsity(*command(tmp_path, *GEM_MINER), *kill_at(2, batch), "--trainer.callbacks.by", by)
     saved = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
     assert stopped.code == code
     assert stopped.err.endswith(f"ended by {by}; --ckpt_path {saved} goes on from there\n")
-    # SIGTERM leaves the time to save after the batch; Ctrl-C ends wherever it is.
+    # SIGTERM leaves the time to save after the batch, if the epoch goes on; Ctrl-C ends wherever it is.
     assert last_state(tmp_path, 0)["global_step"] == step
 
     assert sparsity(*command(tmp_path, *GEM_MINER), "--ckpt_path", saved).code == 0
