@@ -1,6 +1,8 @@
 """Checkpoints of a sparse run: the last state, to resume from, and the best network of the final density."""
 
-import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +15,7 @@ from typing_extensions import override
 
 from sparsity.callbacks.pruning import find_pruner
 from sparsity.errors import require_whole_number
+from sparsity.files import put_in_place
 
 _RANDOM_STATES = "random_states"
 
@@ -20,7 +23,8 @@ _RANDOM_STATES = "random_states"
 class SparseCheckpoint(Checkpoint):
     """Saves `last.ckpt` and `best.ckpt` in the run's `checkpoints/`.
 
-    The last one is saved when training starts (so right after pruning before training) and after every epoch. The
+    The last one is saved when training starts (so right after pruning before training), after every epoch, and when
+    SIGTERM asks a run of one process to end, as soon as the batch at hand is done, unless it is the epoch's last. The
     best one is chosen among networks of the final density only: a network half-way through pruning may be more
     accurate and is not what was asked for. A file is complete or not there: it is written aside and then renamed.
     Torch's random states are saved too, so that a resumed run draws the same dropout masks, if its DataLoaders have
@@ -84,11 +88,17 @@ class SparseCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if not self.every_n_train_steps:
-            return
-        step = trainer.global_step
-        if step % self.every_n_train_steps == 0 and step != self._last_step:
+        # Several processes do not hear of the signal after the same batch, and would wait for each other here.
+        asked = trainer.received_sigterm and trainer.world_size == 1
+        # Lightning cannot go on from between the last batch and the end of the epoch, which is saved anyway.
+        if (asked or self._is_due(trainer)) and not trainer.is_last_batch:
             self._save_last(trainer)
+
+    def _is_due(self, trainer: pl.Trainer) -> bool:
+        if not self.every_n_train_steps:
+            return False
+        step = trainer.global_step
+        return step % self.every_n_train_steps == 0 and step != self._last_step
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -125,9 +135,10 @@ class SparseCheckpoint(Checkpoint):
             return ""
         assert self._folder is not None
         path, partial = self._folder / name, self._folder / f".{name}.partial"
-        trainer.save_checkpoint(partial, weights_only=weights_only)
+        with _temporary_files_in(self._folder):
+            trainer.save_checkpoint(partial, weights_only=weights_only)
         if trainer.is_global_zero:
-            os.replace(partial, path)
+            put_in_place(partial, path)
         trainer.strategy.barrier()
         return str(path)
 
@@ -139,6 +150,17 @@ class SparseCheckpoint(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_model_score = state_dict["best_model_score"]
         self.best_model_path = state_dict["best_model_path"]
+
+
+@contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """Where Lightning writes a file before it moves it: by default /tmp, which may be small and another disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:

@@ -1,6 +1,11 @@
 """`python -m sparsity`."""
 
-from sparsity.cli import main
+import sys
 
 if __name__ == "__main__":
-    main()
+    try:
+        from sparsity.cli import main  # takes seconds, in which a user may already press Ctrl-C
+
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -65,6 +65,22 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def read_intact_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint that a fit saved, and if it is damaged or gone, name the newest other one of its runs.
+
+    Raises:
+        SparsityError: If there is no such file, or it is something else.
+    """
+    try:
+        return read_checkpoint(path)
+    except SparsityError as error:
+        others = set(path.absolute().parent.parent.parent.glob("*/checkpoints/*.ckpt")) - {path.absolute()}
+        if not others:
+            raise
+        newest = max(others, key=lambda other: other.stat().st_mtime_ns)
+        raise SparsityError(f"{error}; the newest other checkpoint beside it is {newest}") from error
+
+
 def require_fitting(checkpoint: dict[str, Any], module: nn.Module, path: Path) -> None:
     """Refuse a checkpoint of another architecture.
 

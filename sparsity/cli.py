@@ -1,7 +1,9 @@
 """Find, train and understand sparse neural networks."""
 
+import errno
 import json
 import logging
+import signal
 import sys
 import time
 import warnings
@@ -18,6 +20,7 @@ from pytorch_lightning.callbacks import Callback, Checkpoint, LearningRateMonito
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch.optim import lr_scheduler
 from typing_extensions import override
 
@@ -26,7 +29,7 @@ import sparsity.datamodules
 import sparsity.networks
 from sparsity.callbacks import DensityMonitor, KeepMasks, MaskFrom, PruningCallback, QuietProgressBar, SparseCheckpoint
 from sparsity.callbacks.pruning import sample_shape
-from sparsity.checkpoints import newest_checkpoint, read_checkpoint, require_fitting
+from sparsity.checkpoints import newest_checkpoint, read_checkpoint, read_intact_checkpoint, require_fitting
 from sparsity.classifier import SparseClassifier
 from sparsity.commands import analyze, convert
 from sparsity.errors import SparsityError
@@ -158,7 +161,7 @@ class SparsityCLI(LightningCLI):
     @override
     def after_instantiate_classes(self) -> None:
         if path := self._get(self.config, "ckpt_path"):
-            checkpoint = read_checkpoint(Path(path))
+            checkpoint = read_intact_checkpoint(Path(path))
             require_fitting(checkpoint, self.model, Path(path))
             if self.subcommand == "fit":
                 _require_same_pruner(checkpoint, self._get(self.config_init, "pruner"), path)
@@ -166,13 +169,25 @@ class SparsityCLI(LightningCLI):
     def fit(self, **arguments: Any) -> None:
         """Fit; one that fails before its first step leaves no run folder behind."""
         start = time.perf_counter()
+        own: Path | None = None
         try:
+            own = claim_run_folder(self.trainer, self._get(self.config, "trainer").logger not in (None, True))
             self.trainer.fit(**arguments)
             self._seconds = time.perf_counter() - start
-        except BaseException:
-            if self.trainer.global_step == 0 and self.trainer.is_global_zero:
-                _remove_unused_run(self.trainer)
+        except BaseException as error:
+            if self.trainer.global_step == 0 and own is not None:
+                _remove_unused_run(own)
+            if isinstance(error, OSError) and _is_of_the_disk(error):
+                what = error.filename or f"the log in {self.trainer.log_dir}"
+                raise SparsityError(f"{_cannot_write(error, what)}; {self._how_to_go_on()}") from error
+            if number := _signal_behind(error):
+                print(f"ended by {number.name}; {self._how_to_go_on()}", file=sys.stderr)
+                sys.exit(128 + number)
             raise
+
+    def _how_to_go_on(self) -> str:
+        saved = getattr(self.trainer.checkpoint_callback, "last_model_path", "") or self._get(self.config, "ckpt_path")
+        return f"--ckpt_path {saved} goes on from there" if saved else "nothing was saved yet, so start anew"
 
     def after_fit(self) -> None:
         """Test the best and the last network and say in one line what came out."""
@@ -238,7 +253,10 @@ class _ParserIsBuilt(Exception):  # noqa: N818 - nothing is wrong
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line; a user's mistake ends in one sentence on stderr and exit code 2."""
+    """Run the command line; a user's mistake or a full disk ends in one sentence on stderr and exit code 2.
+
+    Ended by Ctrl-C or SIGTERM, the exit code is that of shells: 128 and the number of the signal.
+    """
     for message in _NOT_FOR_OUR_USERS:
         warnings.filterwarnings("ignore", message=message)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)
@@ -248,8 +266,13 @@ def main(args: Sequence[str] | None = None) -> None:
             _run_command(*arguments)
         else:
             SparsityCLI(args)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     except Exception as error:
-        mistake = _users_mistake(error)
+        mistake: Exception | str | None = _users_mistake(error)
+        if mistake is None and isinstance(error, OSError) and _is_of_the_disk(error):
+            mistake = _cannot_write(error, error.filename or "all of the output")
         if mistake is None:
             raise
         print(f"error: {mistake}", file=sys.stderr)
@@ -312,6 +335,64 @@ def _users_mistake(error: BaseException | None) -> Exception | None:
     return None
 
 
+def _is_of_the_disk(error: OSError) -> bool:
+    return error.errno in (
+        errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM,
+        errno.ENOTDIR, errno.EEXIST,
+    )  # fmt: skip
+
+
+def _cannot_write(error: OSError, what: str) -> str:
+    return f"cannot write {what}: {error.strerror}; make room, or write elsewhere"
+
+
+def _signal_behind(error: BaseException) -> signal.Signals | None:
+    """What asked a fit to end, if something did: Lightning makes ordinary exits of signals."""
+    if isinstance(error, SIGTERMException):
+        return signal.SIGTERM
+    if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
+        return signal.SIGINT
+    return None
+
+
+def claim_run_folder(trainer: pl.Trainer, has_own_logger: bool) -> Path | None:
+    """Make the run's folder at once, so that two runs that start at the same moment never share one.
+
+    Args:
+        trainer: Before the fit.
+        has_own_logger: Whether the user configured the logger, and may have chosen the folder.
+
+    Returns:
+        The folder if this process made it.
+
+    Raises:
+        SparsityError: If the user chose the folder of another run.
+    """
+    logger = trainer.logger
+    if not isinstance(logger, TensorBoardLogger) or not trainer.is_global_zero:
+        return None
+    # Lightning's own choice in a SLURM job is the job's number: the same when it is requeued, and for all its fits.
+    chosen = has_own_logger and logger._version is not None
+    while not _make_folder(folder := Path(logger.log_dir)):
+        if chosen:
+            if (folder / "config.yaml").exists():
+                raise SparsityError(f"{folder} holds another run; leave the logger's version out, or choose another")
+            return None
+        logger._version = None  # another run was faster: look again
+    return folder
+
+
+def _make_folder(path: Path) -> bool:
+    """Make a folder, or say that it is there."""
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+        return False
+    return True
+
+
 def _method(pruner: PruningCallback) -> str:
     name = type(pruner).__name__
     return name if pruner.ablation is None else f"{name} ({pruner.ablation})"
@@ -357,16 +438,15 @@ def _saved_checkpoints(trainer: pl.Trainer, resumed: str | None) -> dict[str, st
     return {name: path for name, path in found.items() if path}
 
 
-def _remove_unused_run(trainer: pl.Trainer) -> None:
+def _remove_unused_run(folder: Path) -> None:
     """Remove the new run's folder if it holds nothing but what Lightning writes before training."""
-    if not isinstance(trainer.logger, TensorBoardLogger):
-        return
-    folder = Path(trainer.logger.log_dir)
+    with suppress(OSError):  # there is none, or it holds a checkpoint
+        (folder / "checkpoints").rmdir()
     written = list(folder.glob("*"))
     if all(f.name.startswith("events.out.tfevents") or f.name in ("config.yaml", "hparams.yaml") for f in written):
         for file in written:
             file.unlink()
-        with suppress(OSError):  # other runs are beside it, or it was not made
+        with suppress(OSError):  # other runs are beside it
             folder.rmdir()
             folder.parent.rmdir()
 

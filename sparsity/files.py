@@ -14,6 +14,18 @@ def write_atomically(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
+        put_in_place(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def put_in_place(partial: Path, path: Path) -> None:
+    """Give a file that was written aside its name in one step, once all of it is on the disk.
+
+    Args:
+        partial: Complete, on the same file system as its place.
+        path: Replaced if it exists.
+    """
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())  # else a machine that loses power may keep the new name and not what is in the file
+    os.replace(partial, path)

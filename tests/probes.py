@@ -9,20 +9,22 @@ import torch
 
 
 class KillAt(pl.Callback):
-    """Kills the process before a batch.
+    """Sends the process a signal before a batch.
 
     Args:
         epoch: Of the batch.
         batch: Of the epoch.
+        by: Name of the signal.
     """
 
-    def __init__(self, epoch: int, batch: int) -> None:
+    def __init__(self, epoch: int, batch: int, by: str = "SIGKILL") -> None:
         self.epoch = epoch
         self.batch = batch
+        self.by = by
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if (trainer.current_epoch, batch_idx) == (self.epoch, self.batch):
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.Signals[self.by])
 
 
 class SaveRank(pl.Callback):

@@ -1,15 +1,19 @@
 """The command line as a user types it, in this process; a few whole processes are in test_readme and test_resume."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 import yaml
+from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from sparsity.cli import claim_run_folder
 from sparsity.datamodules import CIFAR10
 
 QUICK = [
@@ -263,3 +267,58 @@ def test_errors_that_are_behind_each_other_do_not_keep_the_program_busy(sparsity
     monkeypatch.setattr("sparsity.cli.SparsityCLI.__init__", fail)
     with pytest.raises(OSError, match="first"):
         sparsity("fit")
+
+
+@pytest.mark.parametrize("size", [None, 0, 1000])
+def test_a_last_checkpoint_that_is_damaged_or_gone_is_refused_and_another_one_named(
+    sparsity: Any, trained: Path, size: int | None
+) -> None:
+    checkpoints = run_folder(trained) / "checkpoints"
+    last = checkpoints / "last.ckpt"
+    if size is None:
+        last.unlink()
+    else:
+        os.truncate(last, size)
+    outcome = sparsity("fit", "--config", run_folder(trained) / "config.yaml", "--ckpt_path", last)
+    assert outcome.code == 2
+    assert f"{last}" in outcome.err
+    assert outcome.err.endswith(f"the newest other checkpoint beside it is {checkpoints / 'best.ckpt'}\n")
+    assert not run_folder(trained, 1).exists()
+
+
+def test_a_log_folder_that_cannot_be_written_is_named_before_training(sparsity: Any, tmp_path: Path) -> None:
+    (tmp_path / "lightning_logs").write_text("a file")
+    outcome = sparsity("fit", *QUICK, "--trainer.default_root_dir", tmp_path)
+    assert outcome.code == 2
+    assert f"error: cannot write {run_folder(tmp_path)}: Not a directory" in outcome.err
+    assert "Density" not in outcome.out
+
+
+def test_runs_of_the_same_slurm_job_have_folders_of_their_own(
+    sparsity: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"JOB_ID": "7", "JOB_NAME": "train", "NTASKS": "1", "PROCID": "0", "LOCALID": "0"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    for _ in range(2):
+        outcome = sparsity("fit", *QUICK, "--trainer.default_root_dir", tmp_path)
+        assert outcome.code == 0, outcome.err
+    assert {path.name for path in (tmp_path / "lightning_logs").iterdir()} == {"version_7", "version_8"}
+
+
+def test_two_runs_that_choose_their_folder_at_the_same_moment_get_one_each(tmp_path: Path) -> None:
+    trainers = [pl.Trainer(logger=TensorBoardLogger(tmp_path), accelerator="cpu") for _ in range(2)]
+    assert {trainer.logger.log_dir for trainer in trainers} == {str(run_folder(tmp_path))}  # type: ignore[union-attr]
+    claimed = [claim_run_folder(trainer, has_own_logger=False) for trainer in trainers]
+    assert claimed == [run_folder(tmp_path), run_folder(tmp_path, 1)]
+
+
+def test_the_folder_of_another_run_is_never_written_to(sparsity: Any, tmp_path: Path) -> None:
+    logger = ["--trainer.logger", "TensorBoardLogger", "--trainer.logger.save_dir", tmp_path]
+    chosen = [*logger, "--trainer.logger.version", "mine", "--trainer.enable_checkpointing", "false"]
+    assert sparsity("fit", *QUICK, *chosen).code == 0
+    folder = tmp_path / "lightning_logs" / "mine"
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    outcome = sparsity("fit", *QUICK, *chosen)
+    assert outcome.code == 2
+    assert f"{folder} holds another run" in outcome.err
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before

@@ -1,10 +1,11 @@
 """A fit that is killed and resumed by `--ckpt_path last` ends bit by bit like one that was not."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +94,83 @@ def test_a_killed_fit_resumes_to_the_same_masks_and_weights(
         assert torch.equal(actual["state_dict"][name], tensor), name
     masks = [t for n, t in actual["state_dict"].items() if n.endswith("weight_mask")]
     assert sum(int(m.sum()) for m in masks) == 11_940
+
+
+@pytest.fixture
+def _own_handler() -> Iterator[None]:
+    """Libraries that other tests use, as Ray, leave handlers of SIGTERM behind."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("_own_handler")
+@pytest.mark.parametrize(
+    ("by", "batch", "code", "step"),
+    [
+        pytest.param("SIGTERM", 3, 143, 14, id="SIGTERM"),
+        pytest.param("SIGTERM", 4, 143, 10, id="SIGTERM_before_an_epochs_last_batch"),
+        pytest.param("SIGINT", 3, 130, 10, id="Ctrl-C"),
+    ],
+)
+def test_a_fit_that_is_asked_to_end_says_how_to_go_on_and_does(
+    by: str,
+    batch: int,
+    code: int,
+    step: int,
+    tmp_path: Path,
+    sparsity: Any,
+    uninterrupted: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = uninterrupted(*GEM_MINER)
+    monkeypatch.syspath_prepend(str(ROOT / "tests"))
+    stopped = sparsity(*command(tmp_path, *GEM_MINER), *kill_at(2, batch), "--trainer.callbacks.by", by)
+    saved = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
+    assert stopped.code == code
+    assert stopped.err.endswith(f"ended by {by}; --ckpt_path {saved} goes on from there\n")
+    # SIGTERM leaves the time to save after the batch, if the epoch goes on; Ctrl-C ends wherever it is.
+    assert last_state(tmp_path, 0)["global_step"] == step
+
+    assert sparsity(*command(tmp_path, *GEM_MINER), "--ckpt_path", saved).code == 0
+    actual = last_state(tmp_path, 1)
+    assert actual["global_step"] == expected["global_step"]
+    for name, tensor in expected["state_dict"].items():
+        assert torch.equal(actual["state_dict"][name], tensor), name
+
+
+@pytest.fixture
+def limit_files() -> Iterator[Callable[[int], None]]:
+    """Sets how large a file may become, as a full disk would; a limit that Python reports as an error."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_is_full_ends_a_fit_in_one_sentence_and_spares_the_last_checkpoint(
+    tmp_path: Path, sparsity: Any, uninterrupted: Any, limit_files: Callable[[int], None]
+) -> None:
+    expected = uninterrupted(*SYNFLOW)
+    limit_files(800_000)  # enough for the first checkpoint, and not for one with momentum
+    stopped = sparsity(*command(tmp_path, *SYNFLOW))
+    limit_files(resource.RLIM_INFINITY)
+    folder = tmp_path / "lightning_logs" / "version_0"
+    saved = folder / "checkpoints" / "last.ckpt"
+    assert stopped.code == 2
+    assert stopped.err.splitlines()[-1] == (
+        f"error: cannot write the log in {folder}: File too large; make room, or write elsewhere; "
+        f"--ckpt_path {saved} goes on from there"
+    )
+    assert list(saved.parent.iterdir()) == [saved]
+
+    assert sparsity(*command(tmp_path, *SYNFLOW), "--ckpt_path", "last").code == 0
+    for name, tensor in expected["state_dict"].items():
+        assert torch.equal(last_state(tmp_path, 1)["state_dict"][name], tensor), name
+
+
+def test_random_kills_end_like_no_kill() -> None:
+    script = [sys.executable, str(ROOT / "benchmarks" / "interruptions.py"), "--kills", "3", "--pruners", "RigL"]
+    done = subprocess.run(script, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "RigL: 3 kills" in done.stdout
+    assert "equal 3, wrong 0" in done.stdout
