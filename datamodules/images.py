@@ -178,7 +178,7 @@ class ImageDataModule(pl.LightningDataModule):
             dataloader_idx: Not used.
 
         Returns:
-            float32 images of the same shape, and the labels.
+            Images of the same shape in the module's dtype (float32 without one), and the labels.
         """
         if isinstance(batch, Tensor):  # the module's example_input_array, which Lightning sends through here too
             return batch
@@ -187,7 +187,8 @@ class ImageDataModule(pl.LightningDataModule):
         if self.augmentation is not None and trainer is not None and trainer.training:
             names = ("augmentation", *self._place(trainer), trainer.global_rank)
             images = self.augmentation(images, named_generator(*names, seed=self.seed))
-        return self._normalise(images), labels
+        floats = self._normalise(images)
+        return floats if trainer is None else floats.to(trainer.lightning_module.dtype), labels
 
     def _place(self, trainer: pl.Trainer) -> tuple[int, int]:
         """Epoch and number of the training batch at hand, as a run that never restarted would count them."""

@@ -98,6 +98,12 @@ class SparseClassifier(pl.LightningModule):
             self.network.to(memory_format=torch.channels_last)
 
     @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take float64 weights as they are: Lightning changes the precision only after it has loaded them."""
+        if self._trainer is not None and self._trainer.precision == "64-true":
+            self.double()
+
+    @override
     def forward(self, images: Tensor) -> Tensor:
         """Map images `[batch, channels, height, width]` to logits `[batch, classes]`."""
         logits: Tensor = self.network(images)

@@ -1,0 +1,109 @@
+"""Every pruner in one process and in two with the same global batch, and resumed in the other number of processes.
+
+    python benchmarks/processes.py                # float64: masks equal, weights equal up to rounding
+    python benchmarks/processes.py --precision 32-true
+
+Prints, for each pruner, how many mask bits differ from the run in one process, and by how much the weights do at most.
+The network has no BatchNorm, whose statistics are those of each process's own images.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from sparsity import callbacks
+from sparsity.classifier import SparseClassifier
+from sparsity.datamodules import Digits
+from sparsity.networks import FC
+
+GLOBAL_BATCH = 32
+EPOCHS, MIDDLE = 4, 12
+PRUNERS: dict[str, Any] = {
+    "Random": callbacks.Random,
+    "Magnitude": callbacks.Magnitude,
+    "LAMP": callbacks.LAMP,
+    "Clustered": callbacks.Clustered,
+    "SynFlow": partial(callbacks.SynFlow, iterations=5),
+    "SNIP": partial(callbacks.SNIP, samples_per_class=2, iterations=2),
+    "GraSP": partial(callbacks.GraSP, samples_per_class=2),
+    "GemMiner": partial(callbacks.GemMiner, search_epochs=2),
+    "EdgePopup": partial(callbacks.EdgePopup, search_epochs=2),
+    "IterativeMagnitude": partial(callbacks.IterativeMagnitude, rounds=1),
+    "GradualMagnitude": partial(callbacks.GradualMagnitude, interval=2),
+    "SET": partial(callbacks.SET, interval=2),
+    "RigL": partial(callbacks.RigL, interval=2),
+}
+
+
+class SaveInTheMiddle(pl.Callback):
+    """Saves a checkpoint in mid-epoch, as one that is killed later would have left it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == MIDDLE:
+            trainer.save_checkpoint(self.path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--precision", default="64-true")
+    parser.add_argument("--folder")
+    parser.add_argument("--devices", type=int)
+    parser.add_argument("--resume", action="store_true")
+    options = parser.parse_args()
+    if options.folder:
+        fits(Path(options.folder), options.devices, options.resume, options.precision)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for resume in ((), ("--resume",)):
+            for devices in ("1", "2"):
+                command = [
+                    sys.executable, __file__, "--folder", folder, "--devices", devices,
+                    "--precision", options.precision, *resume,
+                ]  # fmt: skip
+                subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
+        print(f"{'':20}{'two processes':>22}{'two, then one':>22}{'one, then two':>22}")
+        for name in PRUNERS:
+            one, two, back, forth = (
+                torch.load(Path(folder, f"{name}_{run}.pt"), weights_only=True)
+                for run in ("1", "2", "resumed_1", "resumed_2")
+            )
+            print(f"{name:20}" + "".join(f"{difference(one, other):>22}" for other in (two, back, forth)))
+
+
+def difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> str:
+    bits = sum(int((mask != other[name]).sum()) for name, mask in one.items() if name.endswith("_mask"))
+    largest = max(float((t - other[name]).abs().max()) for name, t in one.items() if t.is_floating_point())
+    return f"{bits} bits, {largest:.0e}"
+
+
+def fits(folder: Path, devices: int, resume: bool, precision: Any) -> None:
+    for name, make in PRUNERS.items():
+        pl.seed_everything(7, verbose=False)
+        module = SparseClassifier(FC((1, 28, 28), num_classes=10, width=20, depth=3), partial(torch.optim.SGD, lr=0.1))
+        # In one process from what two have saved, and the other way round.
+        middle = folder / f"{name}_{3 - devices if resume else devices}.ckpt"
+        trainer = pl.Trainer(
+            accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", max_epochs=EPOCHS,
+            precision=precision, callbacks=[make(density=0.2), *([] if resume else [SaveInTheMiddle(str(middle))])],
+            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+        data = Digits(batch_size=GLOBAL_BATCH // devices, limit=256)
+        trainer.fit(module, datamodule=data, ckpt_path=str(middle) if resume else None, weights_only=True)
+        if trainer.is_global_zero:
+            run = f"resumed_{devices}" if resume else devices
+            torch.save(module.network.state_dict(), folder / f"{name}_{run}.pt")
+
+
+if __name__ == "__main__":
+    main()
