@@ -1,5 +1,6 @@
 """The package is the same from a checkout and from a wheel."""
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -18,6 +19,15 @@ def imports_in_checkout(statement: str) -> subprocess.CompletedProcess[str]:
 def test_callbacks_and_datamodules_are_imported_under_the_packages_name() -> None:
     done = imports_in_checkout("import sparsity.callbacks as c; print(c.__name__, c.SynFlow.__module__)")
     assert done.stdout.split() == ["sparsity.callbacks", "sparsity.callbacks.before_training"]
+
+
+def test_the_lowest_versions_that_are_tested_are_the_lower_bounds() -> None:
+    pinned = dict(re.findall(r"^([\w-]+)==([\d.]+)$", (ROOT / ".ci" / "lowest.txt").read_text(), re.MULTILINE))
+    dependencies = (ROOT / "pyproject.toml").read_text().split("dependencies = [")[1].split("\n]")[0]
+    bounds = dict(re.findall(r'"([\w-]+)(?:\[\w+\])?>=([\d.]+)"', dependencies))
+    assert pinned.keys() == bounds.keys()
+    for package, bound in bounds.items():
+        assert pinned[package].startswith(f"{bound}."), package
 
 
 def test_nothing_imports_the_checkouts_root_through_the_package() -> None:
