@@ -7,7 +7,6 @@ is there (SPARSITY_REFERENCE, or ../shared/reference). Loops run on one pair of 
 """
 
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.optimize import linear_sum_assignment
+from timing import timed
 
 from sparsity.analysis import activation_correlation, kernel_clusters, layer_weights, network_distance, responses
 from sparsity.analysis.unit_distance import Measure
@@ -97,12 +97,6 @@ def report(title: str, loops: Callable[[], Any], ours: Callable[[], Any]) -> Non
     if isinstance(old, float) and abs(old - new) > 1e-9:
         raise AssertionError(f"{title}: loops give {old}, ours {new}")
     print(f"{title:56}{slow:8.3f}s{fast:8.3f}s{slow / fast:8.0f}x")
-
-
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
-    result = work()
-    return time.perf_counter() - start, result
 
 
 def loop_distance(a: Layers, b: Layers, measure: Measure) -> float:

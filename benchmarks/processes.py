@@ -27,13 +27,13 @@ from sparsity.networks import FC
 GLOBAL_BATCH = 32
 EPOCHS, MIDDLE = 4, 12
 PRUNERS: dict[str, Any] = {
-    "Random": callbacks.Random,
+    "Random": partial(callbacks.Random, allocation="erk"),
     "Magnitude": callbacks.Magnitude,
     "LAMP": callbacks.LAMP,
-    "Clustered": callbacks.Clustered,
-    "SynFlow": partial(callbacks.SynFlow, iterations=5),
+    "SynFlow": partial(callbacks.SynFlow, iterations=3),
     "SNIP": partial(callbacks.SNIP, samples_per_class=2, iterations=2),
     "GraSP": partial(callbacks.GraSP, samples_per_class=2),
+    "Clustered": callbacks.Clustered,
     "GemMiner": partial(callbacks.GemMiner, search_epochs=2),
     "EdgePopup": partial(callbacks.EdgePopup, search_epochs=2),
     "IterativeMagnitude": partial(callbacks.IterativeMagnitude, rounds=1),

@@ -10,12 +10,12 @@ pass over a loader.
 
 import argparse
 import copy
-import time
 from collections.abc import Callable
 from functools import partial
 from statistics import median
 
 import torch
+from timing import timed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -42,8 +42,8 @@ def main() -> None:
         warm_up(copy.deepcopy(network), 3)
     ours, theirs = [], []
     for _ in range(options.turns):
-        ours.append(timed(lambda: prune_here(copy.deepcopy(network), options.iterations)))
-        theirs.append(timed(lambda: prune_as_usual(copy.deepcopy(network), options.iterations)))
+        ours.append(timed(lambda: prune_here(copy.deepcopy(network), options.iterations))[0])
+        theirs.append(timed(lambda: prune_as_usual(copy.deepcopy(network), options.iterations))[0])
     ratio = median(a / b for a, b in zip(ours, theirs, strict=True))
     print(f"here, float64      {median(ours):7.2f} s   {ratio:.2f} of the time of the usual loop")
     print(f"as usual, float32  {median(theirs):7.2f} s")
@@ -92,12 +92,6 @@ def masked_forward(layer: nn.Linear | nn.Conv2d, inputs: Tensor) -> Tensor:
     if isinstance(layer, nn.Linear):
         return F.linear(inputs, layer.weight * layer.get_buffer("weight_mask"), layer.bias)
     return layer._conv_forward(inputs, layer.weight * layer.get_buffer("weight_mask"), layer.bias)
-
-
-def timed(work: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Finding checkpoints of earlier runs, and telling whether one fits before anything starts."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def newest_checkpoint(log_folder: Path, name: str) -> Path:
         raise SparsityError(
             f"no run below {log_folder} has a checkpoint {name}.ckpt; give the path of a checkpoint, or train first"
         )
-    return max(found, key=lambda path: path.stat().st_mtime_ns)
+    return _newest(found)
 
 
 def read_torch_file(path: str | os.PathLike[str], expected: str) -> Any:
@@ -77,8 +78,11 @@ def read_intact_checkpoint(path: Path) -> dict[str, Any]:
         others = set(path.absolute().parent.parent.parent.glob("*/checkpoints/*.ckpt")) - {path.absolute()}
         if not others:
             raise
-        newest = max(others, key=lambda other: other.stat().st_mtime_ns)
-        raise SparsityError(f"{error}; the newest other checkpoint beside it is {newest}") from error
+        raise SparsityError(f"{error}; the newest other checkpoint beside it is {_newest(others)}") from error
+
+
+def _newest(paths: Iterable[Path]) -> Path:
+    return max(paths, key=lambda path: path.stat().st_mtime_ns)
 
 
 def require_fitting(checkpoint: dict[str, Any], module: nn.Module, path: Path) -> None:

@@ -1,33 +1,15 @@
 """Run by `test_two_processes.py` in two processes: every pruner in one pair of them, since starting takes longest."""
 
 import sys
-from functools import partial
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sparsity import callbacks
+from benchmarks.processes import PRUNERS
 from sparsity.datamodules import Digits
 from sparsity.masks import masks, sizes
-
-PRUNERS: dict[str, Any] = {
-    "Random": partial(callbacks.Random, allocation="erk"),
-    "Magnitude": callbacks.Magnitude,
-    "LAMP": callbacks.LAMP,
-    "SynFlow": partial(callbacks.SynFlow, iterations=3),
-    "SNIP": partial(callbacks.SNIP, samples_per_class=2, iterations=2),
-    "GraSP": partial(callbacks.GraSP, samples_per_class=2),
-    "Clustered": callbacks.Clustered,
-    "GemMiner": partial(callbacks.GemMiner, search_epochs=2),
-    "EdgePopup": partial(callbacks.EdgePopup, search_epochs=2),
-    "IterativeMagnitude": partial(callbacks.IterativeMagnitude, rounds=1),
-    "GradualMagnitude": partial(callbacks.GradualMagnitude, interval=2),
-    "SET": partial(callbacks.SET, interval=2),
-    "RigL": partial(callbacks.RigL, interval=2),
-}
 
 
 class Module(pl.LightningModule):

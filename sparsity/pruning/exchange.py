@@ -35,7 +35,6 @@ def exchange(weights: Mapping[str, Tensor], growth: Saliency, mask: Mask, fracti
 def _exchanged(magnitude: Tensor, growth: Tensor, mask: Tensor, moved: int) -> Tensor:
     if moved == 0 or bool(mask.all()):
         return mask.clone()
-    kept = magnitude.masked_fill(~mask, -torch.inf).flatten()
-    stays = top_k(kept, int(mask.sum()) - moved)
-    grown = top_k(growth.flatten().masked_fill(stays, -torch.inf), moved)
+    stays = top_k(magnitude.flatten(), int(mask.sum()) - moved, mask.flatten())
+    grown = top_k(growth.flatten(), moved, ~stays)
     return (stays | grown).view_as(mask)

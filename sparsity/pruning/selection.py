@@ -1,6 +1,6 @@
 """From saliencies to masks of an exact size."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -36,22 +36,21 @@ def keep_highest(
     flat = torch.cat([s.flatten() for s in saliency.values()])
     eligible = torch.cat([candidates[name].flatten() for name in saliency])
     layer_sizes = [s.numel() for s in saliency.values()]
-    layers = dict(
-        zip(saliency, zip(torch.split(flat, layer_sizes), torch.split(eligible, layer_sizes), strict=True), strict=True)
-    )
-    available = {name: int(n) for name, n in zip(layers, _counts(candidates, layers), strict=True)}
+    values, own = (dict(zip(saliency, torch.split(t, layer_sizes), strict=True)) for t in (flat, eligible))
+    counts = torch.stack([layer.count_nonzero() for layer in own.values()]).tolist()
+    available: dict[str, int] = dict(zip(own, counts, strict=True))
     floor = {name: min(min_kept, n) for name, n in available.items()}
     if min_kept:
-        for name, (values, own) in layers.items():
-            values.masked_fill_(top_k(values, floor[name], own), torch.inf)
+        for name, layer_values in values.items():
+            layer_values.masked_fill_(top_k(layer_values, floor[name], own[name]), torch.inf)
 
     if isinstance(count, int):
         _require(sum(floor.values()), count, sum(available.values()), "the network")
-        kept = dict(zip(layers, torch.split(top_k(flat, count, eligible), layer_sizes), strict=True))
+        kept = dict(zip(values, torch.split(top_k(flat, count, eligible), layer_sizes), strict=True))
     else:
-        for name in layers:
+        for name in values:
             _require(floor[name], count[name], available[name], f"layer {name!r}")
-        kept = {name: top_k(values, count[name], own) for name, (values, own) in layers.items()}
+        kept = {name: top_k(layer_values, count[name], own[name]) for name, layer_values in values.items()}
     return {name: mask.view_as(saliency[name]) for name, mask in kept.items()}
 
 
@@ -97,11 +96,6 @@ def _kth_highest(values: Tensor, k: int, candidates: Tensor | None) -> Tensor:
 @lru_cache(maxsize=64)
 def _tie_order(n: int) -> Tensor:
     return torch.randperm(n, generator=named_generator("order of equal saliencies", n, seed=0))
-
-
-def _counts(candidates: Mask, names: Iterable[str]) -> list[float]:
-    counts: list[float] = torch.stack([candidates[name].count_nonzero() for name in names]).tolist()
-    return counts
 
 
 def _require(at_least: int, count: int, at_most: int, where: str) -> None:
