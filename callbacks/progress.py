@@ -1,5 +1,6 @@
 """A progress bar that costs nothing between its updates."""
 
+import time
 from typing import Any
 
 import pytorch_lightning as pl
@@ -8,18 +9,22 @@ from typing_extensions import override
 
 
 class QuietProgressBar(RichProgressBar):
-    """Lightning's rich progress bar, which otherwise collects its metrics at every batch and not when it is drawn.
+    """Lightning's rich progress bar, which otherwise collects its metrics at every batch, far more often than it draws.
 
     Args:
-        refresh_rate: Training batches between two updates.
+        refresh_rate: Updates per second at most; an epoch's first and last batch always make one.
     """
 
     def __init__(self, refresh_rate: int = 20) -> None:
         super().__init__(refresh_rate=refresh_rate)
+        self._updated = 0.0
 
     @override
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if (batch_idx + 1) % self.refresh_rate == 0 or batch_idx + 1 == self.total_train_batches:
+        now = time.monotonic()
+        at_an_end = batch_idx == 0 or batch_idx + 1 == self.total_train_batches
+        if at_an_end or (self.is_enabled and now - self._updated >= 1 / self.refresh_rate):
+            self._updated = now
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
