@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from sparsity import callbacks
 from sparsity.datamodules import Digits
 from sparsity.masks import masks, sizes
+from sparsity.processes import is_first_to_say
 
 PRUNERS: dict[str, Any] = {
     "Random": partial(callbacks.Random, allocation="erk"),
@@ -59,6 +60,8 @@ def main(folder: str) -> None:
         kept = sum(int(m.sum()) for m in masks(module.network).values())
         assert kept == round(0.2 * sum(sizes(module.network).values())), name
         torch.save(state, f"{folder}/{name}_{trainer.global_rank}.pt")
+    said = [is_first_to_say("of both"), is_first_to_say(f"of {trainer.global_rank}")]
+    torch.save(said, f"{folder}/said_{trainer.global_rank}.pt")
 
 
 if __name__ == "__main__":
