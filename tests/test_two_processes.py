@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 
 import sparsity.callbacks
 from sparsity.callbacks import PruningCallback
-from tests.every_pruner_on_two_ranks import PRUNERS
+from tests.every_pruner_on_two_ranks import FEW, PRUNERS, fit_alike
 
 ROOT = Path(__file__).parent.parent
 
@@ -85,6 +86,37 @@ def test_ranks_that_were_not_seeded_alike_end_with_the_same_masks_and_weights(pr
     assert first.keys() == second.keys()
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]), name
+
+
+def assert_alike(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    """Equal masks; weights equal but for the order in which float64 gradients are added up."""
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(other[name], tensor, rtol=0, atol=1e-12 if tensor.is_floating_point() else 0)
+
+
+@pytest.mark.parametrize("pruner", FEW)
+def test_one_process_and_two_end_alike_and_one_goes_on_where_two_were_stopped(
+    pruner: str, two_ranks: Path, tmp_path: Path
+) -> None:
+    one = fit_alike(pruner, 1, str(tmp_path))
+    for rank in (0, 1):
+        assert_alike(one, torch.load(two_ranks / f"{pruner}_alike_{rank}.pt", weights_only=True))
+    assert_alike(one, fit_alike(pruner, 1, str(tmp_path), checkpoint=str(two_ranks / f"{pruner}_2.ckpt")))
+
+
+@pytest.mark.slow
+def test_every_pruner_ends_alike_in_one_process_and_two_and_resumed_in_the_other_number() -> None:
+    run = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "processes.py"],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    cells = {row.split()[0]: re.findall(r"(\d+) bits, (\S+)", row) for row in run.stdout.splitlines()[1:]}
+    assert set(cells) == set(PRUNERS)
+    for name, runs in cells.items():
+        assert len(runs) == 3
+        assert all(bits == "0" and float(largest) < 1e-12 for bits, largest in runs), (name, runs)
 
 
 def test_what_all_processes_have_to_say_is_said_by_one(two_ranks: Path) -> None:
