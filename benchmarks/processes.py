@@ -1,7 +1,7 @@
 """Every pruner in one process and in two with the same global batch, and resumed in the other number of processes.
 
     python benchmarks/processes.py                # float64: masks equal, weights equal up to rounding
-    python benchmarks/processes.py --precision 32-true
+    python benchmarks/processes.py --precision 32-true --epochs 50
 
 Prints, for each pruner, how many mask bits differ from the run in one process, and by how much the weights do at most.
 The network has no BatchNorm, whose statistics are those of each process's own images.
@@ -25,7 +25,7 @@ from sparsity.datamodules import Digits
 from sparsity.networks import FC
 
 GLOBAL_BATCH = 32
-EPOCHS, MIDDLE = 4, 12
+STEPS_PER_EPOCH = 8
 PRUNERS: dict[str, Any] = {
     "Random": callbacks.Random,
     "Magnitude": callbacks.Magnitude,
@@ -46,30 +46,32 @@ PRUNERS: dict[str, Any] = {
 class SaveInTheMiddle(pl.Callback):
     """Saves a checkpoint in mid-epoch, as one that is killed later would have left it."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, epochs: int) -> None:
         self.path = path
+        self.step = epochs // 2 * STEPS_PER_EPOCH - STEPS_PER_EPOCH // 2
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.global_step == MIDDLE:
+        if trainer.global_step == self.step:
             trainer.save_checkpoint(self.path)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--precision", default="64-true")
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--folder")
     parser.add_argument("--devices", type=int)
     parser.add_argument("--resume", action="store_true")
     options = parser.parse_args()
     if options.folder:
-        fits(Path(options.folder), options.devices, options.resume, options.precision)
+        fits(Path(options.folder), options.devices, options.resume, options.precision, options.epochs)
         return
     with tempfile.TemporaryDirectory() as folder:
         for resume in ((), ("--resume",)):
             for devices in ("1", "2"):
                 command = [
                     sys.executable, __file__, "--folder", folder, "--devices", devices,
-                    "--precision", options.precision, *resume,
+                    "--precision", options.precision, "--epochs", str(options.epochs), *resume,
                 ]  # fmt: skip
                 subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
         print(f"{'':20}{'two processes':>22}{'two, then one':>22}{'one, then two':>22}")
@@ -87,18 +89,19 @@ def difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> 
     return f"{bits} bits, {largest:.0e}"
 
 
-def fits(folder: Path, devices: int, resume: bool, precision: Any) -> None:
+def fits(folder: Path, devices: int, resume: bool, precision: Any, epochs: int) -> None:
     for name, make in PRUNERS.items():
         pl.seed_everything(7, verbose=False)
         module = SparseClassifier(FC((1, 28, 28), num_classes=10, width=20, depth=3), partial(torch.optim.SGD, lr=0.1))
         # In one process from what two have saved, and the other way round.
         middle = folder / f"{name}_{3 - devices if resume else devices}.ckpt"
+        saving = [] if resume else [SaveInTheMiddle(str(middle), epochs)]
         trainer = pl.Trainer(
-            accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", max_epochs=EPOCHS,
-            precision=precision, callbacks=[make(density=0.2), *([] if resume else [SaveInTheMiddle(str(middle))])],
+            accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", max_epochs=epochs,
+            precision=precision, callbacks=[make(density=0.2), *saving],
             logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
-        data = Digits(batch_size=GLOBAL_BATCH // devices, limit=256)
+        data = Digits(batch_size=GLOBAL_BATCH // devices, limit=STEPS_PER_EPOCH * GLOBAL_BATCH)
         trainer.fit(module, datamodule=data, ckpt_path=str(middle) if resume else None, weights_only=True)
         if trainer.is_global_zero:
             run = f"resumed_{devices}" if resume else devices

@@ -156,6 +156,8 @@ class SparsityCLI(LightningCLI):
         own = own if isinstance(own, list) else [own]
         config["callbacks"] = [pruner or KeepMasks(), *own]
         trainer = self._instantiate_trainer(config, _default_callbacks(config, own))
+        if config["sync_batchnorm"] and trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
+            raise SparsityError("trainer.sync_batchnorm works on GPUs alone; leave it out, or train in one process")
         use_lean_loop(trainer)
         return trainer
 
