@@ -1,7 +1,7 @@
 """Every pruner in one process and in two with the same global batch, and resumed in the other number of processes.
 
     python benchmarks/processes.py                # float64: masks equal, weights equal up to rounding
-    python benchmarks/processes.py --precision 32-true --epochs 50
+    python benchmarks/processes.py --precision 32-true --width 100 --depth 6 --epochs 24
 
 Prints, for each pruner, how many mask bits differ from the run in one process, and by how much the weights do at most.
 The network has no BatchNorm, whose statistics are those of each process's own images.
@@ -26,6 +26,7 @@ from sparsity.networks import FC
 
 GLOBAL_BATCH = 32
 STEPS_PER_EPOCH = 8
+SETTINGS = ("precision", "epochs", "width", "depth")
 PRUNERS: dict[str, Any] = {
     "Random": callbacks.Random,
     "Magnitude": callbacks.Magnitude,
@@ -59,19 +60,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--precision", default="64-true")
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--width", type=int, default=20)
+    parser.add_argument("--depth", type=int, default=3)
     parser.add_argument("--folder")
     parser.add_argument("--devices", type=int)
     parser.add_argument("--resume", action="store_true")
     options = parser.parse_args()
     if options.folder:
-        fits(Path(options.folder), options.devices, options.resume, options.precision, options.epochs)
+        fits(options)
         return
     with tempfile.TemporaryDirectory() as folder:
         for resume in ((), ("--resume",)):
             for devices in ("1", "2"):
                 command = [
                     sys.executable, __file__, "--folder", folder, "--devices", devices,
-                    "--precision", options.precision, "--epochs", str(options.epochs), *resume,
+                    *(part for name in SETTINGS for part in (f"--{name}", str(getattr(options, name)))), *resume,
                 ]  # fmt: skip
                 subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
         print(f"{'':20}{'two processes':>22}{'two, then one':>22}{'one, then two':>22}")
@@ -89,16 +92,18 @@ def difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> 
     return f"{bits} bits, {largest:.0e}"
 
 
-def fits(folder: Path, devices: int, resume: bool, precision: Any, epochs: int) -> None:
+def fits(options: argparse.Namespace) -> None:
+    folder, devices, resume = Path(options.folder), options.devices, options.resume
     for name, make in PRUNERS.items():
         pl.seed_everything(7, verbose=False)
-        module = SparseClassifier(FC((1, 28, 28), num_classes=10, width=20, depth=3), partial(torch.optim.SGD, lr=0.1))
+        network = FC((1, 28, 28), num_classes=10, width=options.width, depth=options.depth)
+        module = SparseClassifier(network, partial(torch.optim.SGD, lr=0.1))
         # In one process from what two have saved, and the other way round.
         middle = folder / f"{name}_{3 - devices if resume else devices}.ckpt"
-        saving = [] if resume else [SaveInTheMiddle(str(middle), epochs)]
+        saving = [] if resume else [SaveInTheMiddle(str(middle), options.epochs)]
         trainer = pl.Trainer(
-            accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", max_epochs=epochs,
-            precision=precision, callbacks=[make(density=0.2), *saving],
+            accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", max_epochs=options.epochs,
+            precision=options.precision, callbacks=[make(density=0.2), *saving],
             logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
         data = Digits(batch_size=GLOBAL_BATCH // devices, limit=STEPS_PER_EPOCH * GLOBAL_BATCH)
