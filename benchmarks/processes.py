@@ -1,7 +1,7 @@
 """Every pruner in one process and in two with the same global batch, and resumed in the other number of processes.
 
     python benchmarks/processes.py                # float64: masks equal, weights equal up to rounding
-    python benchmarks/processes.py --precision 32-true
+    python benchmarks/processes.py --precision 32-true --width 100 --depth 6 --epochs 24
 
 Prints, for each pruner, how many mask bits differ from the run in one process, and by how much the weights do at most.
 The network has no BatchNorm, whose statistics are those of each process's own images.
@@ -18,6 +18,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from sparsity import callbacks
 from sparsity.classifier import SparseClassifier
@@ -25,7 +26,8 @@ from sparsity.datamodules import Digits
 from sparsity.networks import FC
 
 GLOBAL_BATCH = 32
-EPOCHS, MIDDLE = 4, 12
+STEPS_PER_EPOCH = 8
+SETTINGS = ("precision", "epochs", "width", "depth")
 PRUNERS: dict[str, Any] = {
     "Random": partial(callbacks.Random, allocation="erk"),
     "Magnitude": callbacks.Magnitude,
@@ -46,30 +48,34 @@ PRUNERS: dict[str, Any] = {
 class SaveInTheMiddle(pl.Callback):
     """Saves a checkpoint in mid-epoch, as one that is killed later would have left it."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, epochs: int) -> None:
         self.path = path
+        self.step = epochs // 2 * STEPS_PER_EPOCH - STEPS_PER_EPOCH // 2
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.global_step == MIDDLE:
+        if trainer.global_step == self.step:
             trainer.save_checkpoint(self.path)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--precision", default="64-true")
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--width", type=int, default=20)
+    parser.add_argument("--depth", type=int, default=3)
     parser.add_argument("--folder")
     parser.add_argument("--devices", type=int)
     parser.add_argument("--resume", action="store_true")
     options = parser.parse_args()
     if options.folder:
-        fits(Path(options.folder), options.devices, options.resume, options.precision)
+        fits(options)
         return
     with tempfile.TemporaryDirectory() as folder:
         for resume in ((), ("--resume",)):
             for devices in ("1", "2"):
                 command = [
                     sys.executable, __file__, "--folder", folder, "--devices", devices,
-                    "--precision", options.precision, *resume,
+                    *(part for name in SETTINGS for part in (f"--{name}", str(getattr(options, name)))), *resume,
                 ]  # fmt: skip
                 subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
         print(f"{'':20}{'two processes':>22}{'two, then one':>22}{'one, then two':>22}")
@@ -87,22 +93,41 @@ def difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> 
     return f"{bits} bits, {largest:.0e}"
 
 
-def fits(folder: Path, devices: int, resume: bool, precision: Any) -> None:
-    for name, make in PRUNERS.items():
-        pl.seed_everything(7, verbose=False)
-        module = SparseClassifier(FC((1, 28, 28), num_classes=10, width=20, depth=3), partial(torch.optim.SGD, lr=0.1))
+def fits(options: argparse.Namespace) -> None:
+    folder, devices = Path(options.folder), options.devices
+    for name in PRUNERS:
         # In one process from what two have saved, and the other way round.
-        middle = folder / f"{name}_{3 - devices if resume else devices}.ckpt"
-        trainer = pl.Trainer(
-            accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", max_epochs=EPOCHS,
-            precision=precision, callbacks=[make(density=0.2), *([] if resume else [SaveInTheMiddle(str(middle))])],
-            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        )  # fmt: skip
-        data = Digits(batch_size=GLOBAL_BATCH // devices, limit=256)
-        trainer.fit(module, datamodule=data, ckpt_path=str(middle) if resume else None, weights_only=True)
-        if trainer.is_global_zero:
-            run = f"resumed_{devices}" if resume else devices
-            torch.save(module.network.state_dict(), folder / f"{name}_{run}.pt")
+        checkpoint = str(folder / f"{name}_{3 - devices if options.resume else devices}.ckpt")
+        where = {"resume_from": checkpoint} if options.resume else {"save_to": checkpoint}
+        state = fit(name, devices, **where, **{setting: getattr(options, setting) for setting in SETTINGS})
+        run = f"resumed_{devices}" if options.resume else devices
+        if rank_zero_only.rank == 0:
+            torch.save(state, folder / f"{name}_{run}.pt")
+
+
+def fit(
+    name: str,
+    devices: int,
+    save_to: str | None = None,
+    resume_from: str | None = None,
+    precision: Any = "64-true",
+    epochs: int = 4,
+    width: int = 20,
+    depth: int = 3,
+) -> dict[str, torch.Tensor]:
+    """The network after a fit that sees the same images at each step, in however many processes."""
+    pl.seed_everything(7, verbose=False)
+    network = FC((1, 28, 28), num_classes=10, width=width, depth=depth)
+    module = SparseClassifier(network, partial(torch.optim.SGD, lr=0.1))
+    saving = [SaveInTheMiddle(save_to, epochs)] if save_to else []
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", max_epochs=epochs,
+        precision=precision, callbacks=[PRUNERS[name](density=0.2), *saving],
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    data = Digits(batch_size=GLOBAL_BATCH // devices, limit=STEPS_PER_EPOCH * GLOBAL_BATCH)
+    trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
+    return module.network.state_dict()
 
 
 if __name__ == "__main__":

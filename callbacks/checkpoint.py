@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
-import torch.distributed as dist
 from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 from typing_extensions import override
@@ -16,6 +15,7 @@ from typing_extensions import override
 from sparsity.callbacks.pruning import find_pruner
 from sparsity.errors import require_whole_number
 from sparsity.files import put_in_place
+from sparsity.processes import gather
 
 _RANDOM_STATES = "random_states"
 
@@ -67,7 +67,7 @@ class SparseCheckpoint(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint[_RANDOM_STATES] = _gather(_random_state(pl_module.device))
+        checkpoint[_RANDOM_STATES] = gather(_random_state(pl_module.device))
 
     @override
     def on_load_checkpoint(
@@ -174,12 +174,3 @@ def _set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
-
-
-def _gather(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-    """Every rank's state, on every rank."""
-    if not dist.is_initialized():
-        return [state]
-    states: list[dict[str, Tensor]] = [{}] * dist.get_world_size()
-    dist.all_gather_object(states, state)
-    return states

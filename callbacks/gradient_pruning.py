@@ -1,5 +1,6 @@
 """Pruning before training by gradients of the loss: SNIP and GraSP, and the images they are computed on."""
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -15,17 +16,19 @@ from typing_extensions import override
 from sparsity.callbacks.before_training import PruneIteratively
 from sparsity.callbacks.zeros import network_of
 from sparsity.errors import SparsityError, require_whole_number
+from sparsity.processes import gather
 from sparsity.pruning.saliency import Saliency, evaluating, grasp_saliency, snip_saliency
 
 
 class PruneByGradient(PruneIteratively):
     """Scores weights on some training images of each class. A subclass says how.
 
-    Every process draws its own images, and gradients are averaged over processes before a saliency is formed.
+    All processes score on the same images, those that one process would draw whose batches are as large as theirs
+    together.
 
     Args:
         density: Kept fraction of the maskable weights, in (0, 1].
-        samples_per_class: Training images of each class to score on, per process; at least 1.
+        samples_per_class: Training images of each class to score on; at least 1.
         options: Those of `PruneIteratively`.
 
     Raises:
@@ -55,7 +58,7 @@ class SNIP(PruneByGradient):
 
     Args:
         density: Kept fraction of the maskable weights, in (0, 1].
-        samples_per_class: Training images of each class to score on, per process; at least 1.
+        samples_per_class: Training images of each class to score on; at least 1.
         options: Those of `PruneIteratively`.
     """
 
@@ -71,7 +74,7 @@ class GraSP(PruneByGradient):
 
     Args:
         density: Kept fraction of the maskable weights, in (0, 1].
-        samples_per_class: Training images of each class to score on, per process; at least 1.
+        samples_per_class: Training images of each class to score on; at least 1.
         temperature: Divides the logits, above 0 (Wang et al. use 200).
         options: Those of `PruneIteratively`.
     """
@@ -92,6 +95,8 @@ class GraSP(PruneByGradient):
 def balanced_batch(trainer: pl.Trainer, module: pl.LightningModule, per_class: int) -> tuple[Tensor, Tensor]:
     """The first `per_class` training images of each class in the run's own order, augmented as in training.
 
+    The same ones on all processes, whatever part of the order each of them has.
+
     Args:
         trainer: In a fit that has not begun.
         module: Whose network tells the number of classes, by its outputs.
@@ -106,27 +111,42 @@ def balanced_batch(trainer: pl.Trainer, module: pl.LightningModule, per_class: i
     trainer.fit_loop.setup_data()
     loader = cast("Iterable[Any]", trainer.train_dataloader)
     position = loader.state_dict() if hasattr(loader, "state_dict") else None
-    chosen: list[tuple[Tensor, Tensor]] = []
+    chosen: list[tuple[Tensor, Tensor, Tensor]] = []
     found = torch.zeros(0, dtype=torch.int64)
+    seen = 0
     for raw in loader:
         images, labels = _pair(trainer.strategy.batch_to_device(raw, dataloader_idx=0))
         if not len(found):
             found = labels.new_zeros(_classes(network_of(module), images))
-        one_hot = F.one_hot(labels, len(found))
-        place = ((one_hot.cumsum(0) + found) * one_hot).sum(1)
-        chosen.append((images[place <= per_class], labels[place <= per_class]))
-        found = found + one_hot.sum(0)
+        few = _numbers(labels, found) <= per_class
+        # Samplers deal an order out to the processes one by one.
+        places = (seen + torch.arange(len(labels))) * trainer.world_size + trainer.global_rank
+        chosen.append((images[few].cpu(), labels[few].cpu(), places[few.cpu()]))
+        seen += len(labels)
+        found = found + labels.bincount(minlength=len(found))
         if bool((found >= per_class).all()):
             break
     if position is not None:  # as if nobody had looked: training begins with these batches
         loader.load_state_dict(position)  # type: ignore[attr-defined]
     if not chosen:
         raise SparsityError("there are no training images to score weights on; give the data module some")
-    if int(found.min()) < per_class:
+    images, labels, places = (torch.cat(parts) for parts in zip(*itertools.chain(*gather(chosen)), strict=True))
+    order = places.argsort()
+    images, labels = images[order], labels[order]
+    few = _numbers(labels, torch.zeros(len(found), dtype=torch.int64)) <= per_class
+    counts = labels[few].bincount(minlength=len(found))
+    if int(counts.min()) < per_class:
         rank_zero_warn(
-            f"class {int(found.argmin())} has {int(found.min())} training images, not the {per_class} to score on"
+            f"class {int(counts.argmin())} has {int(counts.min())} training images, not the {per_class} to score on"
         )
-    return torch.cat([images for images, _ in chosen]), torch.cat([labels for _, labels in chosen])
+    device = trainer.strategy.root_device
+    return images[few].to(device), labels[few].to(device)
+
+
+def _numbers(labels: Tensor, before: Tensor) -> Tensor:
+    """Which of its class each label `[batch]` is, counted from 1 and from `[classes]` that came before."""
+    one_hot = F.one_hot(labels, len(before))
+    return ((one_hot.cumsum(0) + before) * one_hot).sum(1)
 
 
 def _pair(batch: Any) -> tuple[Tensor, Tensor]:

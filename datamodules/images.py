@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 from typing_extensions import override
@@ -221,10 +223,16 @@ class ImageDataModule(pl.LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """The base seed, and how far training has come in its epoch."""
         state: dict[str, Any] = {} if self.seed is None else {"seed": self.seed, "restarted": self._restarted}
-        loader = self.trainer.train_dataloader if self.trainer is not None else None
-        if isinstance(loader, ResumableLoader):
-            state["position"] = loader.state_dict()
+        trainer = self.trainer
+        if trainer is not None and isinstance(trainer.train_dataloader, ResumableLoader):
+            state["position"] = trainer.train_dataloader.state_dict()
+            state["images_per_batch"] = self._images_per_batch(trainer)
+            state["batches"] = int(trainer.num_training_batches)
         return state
+
+    def _images_per_batch(self, trainer: pl.Trainer) -> int:
+        """Of all processes together."""
+        return self.batch_size * trainer.world_size
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -232,10 +240,30 @@ class ImageDataModule(pl.LightningDataModule):
 
         Lightning also restores the training loader, but only if it is made after `on_fit_start`, and whoever asks for
         `trainer.estimated_stepping_batches` has it made before.
+
+        Raises:
+            SparsityError: If a fit is to go on in mid-epoch with batches of another size, counted over all processes.
         """
+        if self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            self._compare_batches(self.trainer, state_dict)
         self.seed = state_dict["seed"]
         self._position = state_dict.get("position")
         self._restarted = state_dict.get("restarted")
+
+    def _compare_batches(self, trainer: pl.Trainer, state_dict: dict[str, Any]) -> None:
+        now = self._images_per_batch(trainer)
+        saved = state_dict.get("images_per_batch", now)
+        if saved == now:
+            return
+        change = f"the run was saved with batches of {saved} images and goes on with {now}, over all processes"
+        if state_dict["position"]["batches_done"] % state_dict["batches"]:
+            keep = (
+                f"--data.batch_size {saved // trainer.world_size}"
+                if saved % trainer.world_size == 0
+                else f"a number of processes that divides {saved}"
+            )
+            raise SparsityError(f"{change}, so its place in mid-epoch cannot be kept; go on with {keep}")
+        rank_zero_warn(f"{change}: it will have other steps than if it had not been interrupted")
 
 
 def _loaded(images: InMemoryImages | None, stage: str) -> InMemoryImages:

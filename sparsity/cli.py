@@ -36,6 +36,7 @@ from sparsity.errors import SparsityError
 from sparsity.files import write_atomically
 from sparsity.lean_loop import use_lean_loop
 from sparsity.messages import one_sentence
+from sparsity.processes import is_first_to_say, lost_another
 from sparsity.pruning.ablation import Ablation
 from sparsity.report.command import report
 from sparsity.study.command import study
@@ -155,6 +156,8 @@ class SparsityCLI(LightningCLI):
         own = own if isinstance(own, list) else [own]
         config["callbacks"] = [pruner or KeepMasks(), *own]
         trainer = self._instantiate_trainer(config, _default_callbacks(config, own))
+        if config["sync_batchnorm"] and trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
+            raise SparsityError("trainer.sync_batchnorm works on GPUs alone; leave it out, or train in one process")
         use_lean_loop(trainer)
         return trainer
 
@@ -180,6 +183,8 @@ class SparsityCLI(LightningCLI):
             if isinstance(error, OSError) and _is_of_the_disk(error):
                 what = error.filename or f"the log in {self.trainer.log_dir}"
                 raise SparsityError(f"{_cannot_write(error, what)}; {self._how_to_go_on()}") from error
+            if lost_another(error):
+                raise SparsityError(f"another process of this fit has ended; {self._how_to_go_on()}") from error
             if number := _signal_behind(error):
                 print(f"ended by {number.name}; {self._how_to_go_on()}", file=sys.stderr)
                 sys.exit(128 + number)
@@ -275,7 +280,8 @@ def main(args: Sequence[str] | None = None) -> None:
             mistake = _cannot_write(error, error.filename or "all of the output")
         if mistake is None:
             raise
-        print(f"error: {mistake}", file=sys.stderr)
+        if is_first_to_say(str(mistake)):
+            print(f"error: {mistake}", file=sys.stderr)
         sys.exit(2)
 
 

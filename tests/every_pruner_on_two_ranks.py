@@ -4,12 +4,17 @@ import sys
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.processes import PRUNERS
+from benchmarks.processes import PRUNERS, fit
 from sparsity.datamodules import Digits
 from sparsity.masks import masks, sizes
+from sparsity.processes import is_first_to_say
+
+FEW = ("SNIP", "GemMiner", "RigL")
+"""One that looks at images before training, one that searches and one whose mask moves."""
 
 
 class Module(pl.LightningModule):
@@ -41,6 +46,11 @@ def main(folder: str) -> None:
         kept = sum(int(m.sum()) for m in masks(module.network).values())
         assert kept == round(0.2 * sum(sizes(module.network).values())), name
         torch.save(state, f"{folder}/{name}_{trainer.global_rank}.pt")
+    rank = dist.get_rank()
+    for name in FEW:
+        torch.save(fit(name, 2, save_to=f"{folder}/{name}_2.ckpt"), f"{folder}/{name}_alike_{rank}.pt")
+    said = [is_first_to_say("of both"), is_first_to_say(f"of {rank}")]
+    torch.save(said, f"{folder}/said_{rank}.pt")
 
 
 if __name__ == "__main__":

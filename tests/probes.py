@@ -7,6 +7,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from sparsity.errors import SparsityError
+
 
 class KillAt(pl.Callback):
     """Sends the process a signal before a batch.
@@ -39,3 +41,18 @@ class SaveRank(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         torch.save(pl_module.network.state_dict(), f"{self.folder}/rank_{trainer.global_rank}.pt")
+
+
+class FailOn(pl.Callback):
+    """Raises a user's mistake on some of the processes, after their first step.
+
+    Args:
+        ranks: Their numbers.
+    """
+
+    def __init__(self, ranks: list[int]) -> None:
+        self.ranks = ranks
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_rank in self.ranks:
+            raise SparsityError("this is wrong; do that")

@@ -223,6 +223,17 @@ def test_a_corrupt_data_file_is_named(sparsity: Any, tmp_path: Path, reference: 
     assert not list(log.iterdir())
 
 
+def test_synchronised_batchnorm_on_cpus_is_refused_before_processes_start(sparsity: Any, tmp_path: Path) -> None:
+    two = ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    folder = ["--trainer.default_root_dir", tmp_path]
+    run = sparsity(
+        "fit", "--data", "Digits", "--model.network", "FC", *two, "--trainer.sync_batchnorm", "true", *folder
+    )
+    assert run.code == 2
+    assert "trainer.sync_batchnorm works on GPUs alone; leave it out, or train in one process" in run.err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("subcommand", ["validate", "test", "predict"])
 def test_evaluating_without_a_checkpoint_is_refused(sparsity: Any, subcommand: str) -> None:
     outcome = sparsity(subcommand, *QUICK)

@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from sparsity.datamodules import CIFAR10
+from sparsity.errors import SparsityError
 
 STEPS_PER_EPOCH = 10
 
@@ -37,11 +38,13 @@ def fit(
         checkpoint: Path | None = None,
         num_workers: int = 0,
         one_cycle: bool = False,
+        batch_size: int = 16,
         callbacks: list[Callback] | None = None,
         **options: Any,
     ) -> torch.Tensor:
         pl.seed_everything(seed)
-        data = CIFAR10(batch_size=16, val_size=40, data_dir=str(cifar_root), verify=False, num_workers=num_workers)
+        options_of_data = {"batch_size": batch_size, "val_size": 40, "verify": False, "num_workers": num_workers}
+        data = CIFAR10(data_dir=str(cifar_root), **options_of_data)
         assert data.augmentation is not None
         module = tiny_classifier(3072)
         module.one_cycle = one_cycle
@@ -103,6 +106,36 @@ def test_a_run_that_is_resumed_twice_ends_with_the_same_weights(
         checkpoint = tmp_path / str(start) / "kept.ckpt" if start else None
         fit(seed=stop if start else 1, checkpoint=checkpoint, callbacks=[saving], max_epochs=-1, max_steps=stop)
     assert torch.equal(fit(seed=5, checkpoint=tmp_path / "20" / "kept.ckpt"), uninterrupted)
+
+
+def test_a_run_that_goes_on_in_mid_epoch_with_batches_of_another_size_is_refused(
+    fit: Callable[..., torch.Tensor], tmp_path: Path
+) -> None:
+    saving = ModelCheckpoint(tmp_path, filename="kept", every_n_train_steps=14)
+    fit(callbacks=[saving], max_epochs=2)
+    with pytest.raises(SparsityError, match=r"with 8, .* go on with --data.batch_size 16$"):
+        fit(checkpoint=tmp_path / "kept.ckpt", batch_size=8)
+
+
+def test_a_run_that_goes_on_after_an_epoch_with_batches_of_another_size_says_so(
+    fit: Callable[..., torch.Tensor], tmp_path: Path
+) -> None:
+    saving = ModelCheckpoint(tmp_path, filename="kept", save_on_train_epoch_end=True)
+    fit(callbacks=[saving], max_epochs=2)
+    with pytest.warns(UserWarning, match="batches of 16 images and goes on with 8, over all processes"):
+        fit(checkpoint=tmp_path / "kept.ckpt", batch_size=8)
+
+
+def test_another_size_of_batches_is_nothing_to_a_validation(
+    fit: Callable[..., torch.Tensor],
+    trainer: Callable[..., pl.Trainer],
+    tiny_classifier: Callable[[int], Any],
+    cifar_root: Path,
+    tmp_path: Path,
+) -> None:
+    fit(callbacks=[ModelCheckpoint(tmp_path, filename="kept", every_n_train_steps=14)], max_epochs=2)
+    data = CIFAR10(batch_size=8, val_size=40, data_dir=str(cifar_root), verify=False)
+    trainer().validate(tiny_classifier(3072), datamodule=data, ckpt_path=tmp_path / "kept.ckpt")
 
 
 def test_workers_change_nothing_and_seeds_do(fit: Callable[..., torch.Tensor]) -> None:
