@@ -14,6 +14,7 @@ from sparsity.callbacks.before_training import (
 )
 from sparsity.callbacks.checkpoint import SparseCheckpoint
 from sparsity.callbacks.density import DensityMonitor
+from sparsity.callbacks.divergence import StopOnDivergence
 from sparsity.callbacks.during_training import SET, GradualMagnitude, PruneDuringTraining, RigL, SparseTraining
 from sparsity.callbacks.edge_popup import EdgePopup
 from sparsity.callbacks.gem_miner import GemMiner
@@ -51,6 +52,7 @@ __all__ = [
     "ScoreSearch",
     "SparseCheckpoint",
     "SparseTraining",
+    "StopOnDivergence",
     "SynFlow",
     "TopologyAnalysis",
 ]

@@ -217,9 +217,12 @@ class SparseTraining(PruneDuringTraining):
 
     @override
     def new_mask(self, network: nn.Module, step: int, steps: int) -> Mask:
+        growth = self.growth(network, step)
+        # A loss scaler skips a step whose gradients overflowed; such gradients do not say where to grow.
+        if not torch.stack([g.sum() for g in growth.values()]).isfinite().all():
+            return masks(network)
         weights = {name: layer.get_parameter("weight").detach() for name, layer in masked_layers(network).items()}
-        fraction = self.drop_fraction * cosine_decay(step, steps)
-        return exchange(weights, self.growth(network, step), masks(network), fraction)
+        return exchange(weights, growth, masks(network), self.drop_fraction * cosine_decay(step, steps))
 
 
 class SET(SparseTraining):
@@ -236,8 +239,4 @@ class RigL(SparseTraining):
     @override
     def growth(self, network: nn.Module, step: int) -> Saliency:
         layers = {name: layer.get_parameter("weight") for name, layer in masked_layers(network).items()}
-        # A loss scaler skips a step whose gradients overflowed; such gradients say nothing about where to grow.
-        return {
-            name: torch.zeros_like(weight) if weight.grad is None else weight.grad.abs().nan_to_num(0, 0, 0)
-            for name, weight in layers.items()
-        }
+        return {n: torch.zeros_like(w) if w.grad is None else w.grad.abs() for n, w in layers.items()}

@@ -165,11 +165,23 @@ class GemMiner(ScoreSearch):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if self._search and (self.rounding != "naive" or self.rounding_noise > 0):
+        if self._search and self._draws:
             generator = named_generator("rounding", trainer.current_epoch, batch_idx, seed=self._seed)
             scores = self._search.scores.detach()
             used = round_scores(scores, self.rounding, self.rounding_noise, generator)
             self._search.write_weights(used & self._search.mask)
+
+    @property
+    def _draws(self) -> bool:
+        """Whether batches use other weights than evaluation does."""
+        return self.rounding != "naive" or self.rounding_noise > 0
+
+    @override
+    def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_after_backward(trainer, pl_module)
+        if self._search and self._draws:
+            # No step may follow that does it: of several batches only the last steps, and a loss scaler skips some.
+            self._search.write_weights(self.choose(self._search))
 
     @override
     def on_before_optimizer_step(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sparsity.callbacks.zeros import KeepMasks, ZeroKeeper, network_of
-from sparsity.errors import NonFiniteError, SparsityError, require_whole_number
+from sparsity.errors import SparsityError, require_whole_number
 from sparsity.interop import load_masks
 from sparsity.masks import Mask, add_masks, kept, masked_layers, masks, set_mask, sizes
 from sparsity.pruning.ablation import Ablation, ablate
@@ -132,16 +132,6 @@ class PruningCallback(KeepMasks, ABC):
         self.masks_changed(trainer)
 
     @override
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        require_finite_weights(network_of(pl_module))
-
-    @override
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        require_finite_weights(network_of(pl_module))
-
-    @override
     def state_dict(self) -> dict[str, Any]:
         return {"density": self.density, "ablation": self.ablation}
 
@@ -234,18 +224,3 @@ def sample_shape(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[int, 
             f"set example_input_array in {type(module).__name__}"
         )
     return tuple(images.shape[1:])
-
-
-def require_finite_weights(network: nn.Module) -> None:
-    """Refuse to go on with, or to save, a network that diverged.
-
-    Raises:
-        NonFiniteError: Names the first masked layer with a NaN or infinite weight.
-    """
-    layers = masked_layers(network)
-    finite = torch.stack([layer.get_parameter("weight").isfinite().all() for layer in layers.values()]).tolist()
-    for name, is_finite in zip(layers, finite, strict=True):
-        if not is_finite:
-            raise NonFiniteError(
-                f"training diverged: layer {name!r} has weights that are NaN or infinite; lower the learning rate"
-            )

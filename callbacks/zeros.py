@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
 
 from sparsity.masks import apply_masks, kept, masked_layers, masks, sizes
+from sparsity.non_finite import require_finite_weights
 
 
 class ZeroKeeper:
@@ -75,6 +76,16 @@ class KeepMasks(Callback):
     ) -> None:
         if self._zeros and clips_norm(trainer):
             self._zeros.mask_gradients()
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        require_finite_weights(network_of(pl_module))
+
+    @override
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        require_finite_weights(network_of(pl_module))
 
     @override
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

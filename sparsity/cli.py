@@ -27,12 +27,20 @@ from typing_extensions import override
 # Importing them makes their classes known to YAML and flags by their bare names.
 import sparsity.datamodules
 import sparsity.networks
-from sparsity.callbacks import DensityMonitor, KeepMasks, MaskFrom, PruningCallback, QuietProgressBar, SparseCheckpoint
+from sparsity.callbacks import (
+    DensityMonitor,
+    KeepMasks,
+    MaskFrom,
+    PruningCallback,
+    QuietProgressBar,
+    SparseCheckpoint,
+    StopOnDivergence,
+)
 from sparsity.callbacks.pruning import sample_shape
 from sparsity.checkpoints import newest_checkpoint, read_checkpoint, read_intact_checkpoint, require_fitting
 from sparsity.classifier import SparseClassifier
 from sparsity.commands import analyze, convert
-from sparsity.errors import SparsityError
+from sparsity.errors import NonFiniteError, SparsityError
 from sparsity.files import write_atomically
 from sparsity.lean_loop import use_lean_loop
 from sparsity.messages import one_sentence
@@ -183,6 +191,8 @@ class SparsityCLI(LightningCLI):
             if isinstance(error, OSError) and _is_of_the_disk(error):
                 what = error.filename or f"the log in {self.trainer.log_dir}"
                 raise SparsityError(f"{_cannot_write(error, what)}; {self._how_to_go_on()}") from error
+            if isinstance(error, NonFiniteError) and (saved := self._last_saved()):
+                raise NonFiniteError(f"{error}; {saved} was saved before") from error
             if lost_another(error):
                 raise SparsityError(f"another process of this fit has ended; {self._how_to_go_on()}") from error
             if number := _signal_behind(error):
@@ -190,8 +200,12 @@ class SparsityCLI(LightningCLI):
                 sys.exit(128 + number)
             raise
 
+    def _last_saved(self) -> str | None:
+        path = getattr(self.trainer.checkpoint_callback, "last_model_path", "") or self._get(self.config, "ckpt_path")
+        return path if path and Path(path).exists() else None
+
     def _how_to_go_on(self) -> str:
-        saved = getattr(self.trainer.checkpoint_callback, "last_model_path", "") or self._get(self.config, "ckpt_path")
+        saved = self._last_saved()
         return f"--ckpt_path {saved} goes on from there" if saved else "nothing was saved yet, so start anew"
 
     def after_fit(self) -> None:
@@ -419,8 +433,7 @@ def _default_callbacks(trainer: dict[str, Any], own: list[Callback]) -> list[Cal
         defaults.append(SparseCheckpoint())
     if trainer["logger"] is not False and not trainer["fast_dev_run"] and not _any(own, LearningRateMonitor):
         defaults.append(LearningRateMonitor(logging_interval="epoch"))
-    if not _any(own, DensityMonitor):
-        defaults.append(DensityMonitor())
+    defaults += [kind() for kind in (DensityMonitor, StopOnDivergence) if not _any(own, kind)]
     return defaults
 
 

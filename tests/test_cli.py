@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,17 @@ def test_synchronised_batchnorm_on_cpus_is_refused_before_processes_start(sparsi
     assert run.code == 2
     assert "trainer.sync_batchnorm works on GPUs alone; leave it out, or train in one process" in run.err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_training_that_diverges_is_one_sentence_and_its_checkpoint_is_good(sparsity: Any, tmp_path: Path) -> None:
+    folder = ["--trainer.default_root_dir", tmp_path, "--trainer.enable_progress_bar", "false"]
+    run = sparsity("fit", *FC, "--model.optimizer", "SGD", "--model.optimizer.lr", "1e30", *folder)
+    assert run.code == 2
+    last = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
+    assert re.search(r"error: training diverged: the loss is nan in epoch 0 at step \d, where layer 'fc\d'", run.err)
+    assert run.err.strip().endswith(f"; {last} was saved before")
+    state = torch.load(last, weights_only=True)["state_dict"]
+    assert all(t.isfinite().all() for t in state.values())
 
 
 @pytest.mark.parametrize("subcommand", ["validate", "test", "predict"])

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -159,3 +160,17 @@ def test_the_first_weights_are_those_of_the_initialisation_or_rescaled(
         factor = dense.norm(dim=1, keepdim=True) / (dense * mask).norm(dim=1, keepdim=True)
     assert torch.allclose(follow.before[0]["head"], dense * mask * factor)
     assert sizes(module)["head"] == 192
+
+
+def test_rigl_moves_nothing_where_gradients_overflow(
+    make_module: Any, make_trainer: Any, loader: DataLoader[Any]
+) -> None:
+    class Overflow(pl.Callback):
+        def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            if trainer.global_step == 3:
+                pl_module.head.weight.grad[0, 0] = torch.inf
+
+    scaled = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=128.0))
+    follow = Follow()
+    make_trainer(RigL(0.2, interval=3), Overflow(), follow, plugins=[scaled]).fit(make_module(), loader)
+    assert changes(follow) == [0, 6]  # without it 3 too; at 9 the cosine is 0

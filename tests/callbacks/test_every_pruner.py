@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.optim import SGD, Adam
 from torch.utils.data import DataLoader
@@ -31,6 +33,7 @@ from sparsity.callbacks import (
     Random,
     RigL,
     SparseCheckpoint,
+    StopOnDivergence,
     SynFlow,
 )
 from sparsity.masks import kept, masked_layers, masks, sizes
@@ -131,6 +134,76 @@ def test_the_same_seed_gives_the_same_masks_and_weights(
     torch.rand(5)
     make_trainer(PRUNERS[name](), max_epochs=6).fit(second, loader)
     assert equal(state(first), state(second))
+
+
+class OverflowAt(pl.Callback):
+    """Makes gradients infinite at some steps, as float16 does."""
+
+    def __init__(self, steps: set[int]) -> None:
+        self.steps = steps
+
+    def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.global_step in self.steps:
+            for parameter in pl_module.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.fill_(math.inf)
+
+
+class Skipped(pl.Callback):
+    """Sees that steps are skipped, and that they change neither what is trained nor the optimizer's state."""
+
+    def __init__(self, steps: set[int]) -> None:
+        self.steps = steps
+        self.count = 0
+        self.before: list[Tensor] = []
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.before = self._trained(trainer)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step - 1 in self.steps:
+            self.count += 1
+            assert all(torch.equal(a, b) for a, b in zip(self.before, self._trained(trainer), strict=True))
+
+    @staticmethod
+    def _trained(trainer: pl.Trainer) -> list[Tensor]:
+        [optimizer] = trainer.optimizers
+        states = [t for state in optimizer.state.values() for t in state.values() if isinstance(t, Tensor)]
+        parameters = [p.detach() for group in optimizer.param_groups for p in group["params"]]
+        return [t.clone() for t in [*parameters, *states]]
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+def test_half_precision_and_skipped_steps_leave_density_and_zeros_exact(
+    name: str, precision: str, make_module: Any, make_trainer: Any, loader: DataLoader[Any]
+) -> None:
+    # Small enough that no other step overflows.
+    scaler = torch.amp.GradScaler("cpu", init_scale=128.0) if precision == "16-mixed" else None
+    # Among them are steps at which masks change, a search begins and finetuning begins.
+    steps = {0, 3, 4, 9, 18, 27, 35} if scaler else set()
+    callbacks = Watch(), OverflowAt(steps), PRUNERS[name](), Skipped(steps), StopOnDivergence()
+    watch, _, pruner, skipped, _ = callbacks
+    module = make_module(OPTIMIZERS["adam"])
+    make_trainer(*callbacks, max_epochs=6, plugins=[MixedPrecision(precision, "cpu", scaler)]).fit(module, loader)
+    assert skipped.count == len(steps)
+    assert scaler is None or scaler.get_scale() == 1
+    assert watch.nonzero_pruned == 0
+    assert pruner.is_final
+    assert sum(kept(module).values()) == 74
+    assert all(t.isfinite().all() for t in module.state_dict().values() if t.is_floating_point())
+
+
+def test_masks_found_before_training_are_those_of_full_precision(
+    name: str, make_module: Any, make_trainer: Any, loader: DataLoader[Any]
+) -> None:
+    if PRUNERS[name]().mask_moves_in_training:
+        pytest.skip("its mask depends on weights trained in half precision")
+    full, half = make_module(), make_module()
+    half.load_state_dict(full.state_dict())
+    make_trainer(PRUNERS[name](), max_epochs=1).fit(full, loader)
+    plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
+    make_trainer(PRUNERS[name](), max_epochs=1, plugins=[plugin]).fit(half, loader)
+    assert all(torch.equal(m, masks(half)[n]) for n, m in masks(full).items())
 
 
 @pytest.mark.parametrize("step", [1, 10, 13, 22, 29])

@@ -1,0 +1,68 @@
+"""A training that diverged stops at once, says where, and never replaces a good checkpoint."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+from typing_extensions import override
+
+from sparsity.callbacks.zeros import network_of
+from sparsity.errors import NonFiniteError
+from sparsity.non_finite import first_non_finite
+
+
+class StopOnDivergence(Callback):
+    """Ends a fit whose loss is NaN or infinite and names the layer where that began.
+
+    On a CPU it looks at every loss before it reaches the weights. Elsewhere that would let the device wait at every
+    step, so it looks every `trainer.log_every_n_steps` steps. A loss scaler skips steps whose gradients overflow,
+    which is no error; a loss that is not finite itself is one under a scaler, too.
+    """
+
+    def __init__(self) -> None:
+        self._interval = 1
+        self._scaled = False
+        self._batch: Any = None
+        self._batch_idx = 0
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        on_cpu = trainer.strategy.root_device.type == "cpu"
+        self._interval = 1 if on_cpu else max(1, trainer.log_every_n_steps)  # type: ignore[attr-defined]
+        self._scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+
+    @override
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._batch, self._batch_idx = batch, batch_idx
+
+    @override
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
+        if not self._scaled:  # times its factor a good loss may be infinite
+            self._require_finite(trainer, pl_module, loss)
+
+    @override
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._scaled and outputs is not None:
+            self._require_finite(trainer, pl_module, outputs["loss"])
+        self._batch = None
+
+    def _require_finite(self, trainer: pl.Trainer, module: pl.LightningModule, loss: Tensor) -> None:
+        if trainer.global_step % self._interval or loss.isfinite():
+            return
+        context = trainer.precision_plugin.forward_context
+        where = first_non_finite(
+            network_of(module), lambda: module.training_step(self._batch, self._batch_idx), context
+        )
+        raise NonFiniteError(
+            f"training diverged: the loss is {loss.item():g} in epoch {trainer.current_epoch} at step "
+            f"{trainer.global_step}, where {where}; lower the learning rate or set trainer.gradient_clip_val"
+        )
+
+    @override
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._batch = None
