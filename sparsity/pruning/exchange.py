@@ -27,14 +27,14 @@ def exchange(weights: Mapping[str, Tensor], growth: Saliency, mask: Mask, fracti
     """
     counts = torch.stack([m.sum() for m in mask.values()]).tolist()
     return {
-        name: _exchanged(weights[name].abs(), growth[name], m, round(fraction * kept))
+        name: _exchanged(weights[name].abs(), growth[name], m, kept, round(fraction * kept))
         for (name, m), kept in zip(mask.items(), counts, strict=True)
     }
 
 
-def _exchanged(magnitude: Tensor, growth: Tensor, mask: Tensor, moved: int) -> Tensor:
-    if moved == 0 or bool(mask.all()):
+def _exchanged(magnitude: Tensor, growth: Tensor, mask: Tensor, kept: int, moved: int) -> Tensor:
+    if moved == 0 or kept == mask.numel():
         return mask.clone()
-    stays = top_k(magnitude.flatten(), int(mask.sum()) - moved, mask.flatten())
+    stays = top_k(magnitude.flatten(), kept - moved, mask.flatten())
     grown = top_k(growth.flatten(), moved, ~stays)
     return (stays | grown).view_as(mask)

@@ -160,7 +160,9 @@ def synflow_saliency(network: nn.Module, input_shape: Sequence[int]) -> dict[str
     Raises:
         NonFiniteError: Names the first layer whose saliency is NaN or infinite.
     """
-    return SynapticFlow(network, input_shape)(network)
+    saliency = SynapticFlow(network, input_shape)(network)
+    require_finite(saliency, "SynFlow")
+    return saliency
 
 
 class SynapticFlow:
@@ -184,20 +186,14 @@ class SynapticFlow:
         self._ones = torch.ones(1, *input_shape, dtype=torch.float64, device=device)
 
     def __call__(self, network: nn.Module) -> dict[str, Tensor]:
-        """The saliency under the masks that the network has now.
-
-        Raises:
-            NonFiniteError: Names the first layer whose saliency is NaN or infinite.
-        """
+        """The saliency under the masks that the network has now; not checked, so that no device has to wait."""
         with torch.no_grad():
             for name, mask in masks(network).items():
                 self._weights[name].masked_fill_(~mask, 0)
         with evaluating(network), torch.enable_grad():
             flow = functional_call(network, self._state, (self._ones,), tie_weights=False).sum()
             gradients = _gradients(flow, self._weights)
-        saliency = {name: gradients[name].mul_(weight.detach()).abs_() for name, weight in self._weights.items()}
-        require_finite(saliency, "SynFlow")
-        return saliency
+        return {name: gradients[name].mul_(weight.detach()).abs_() for name, weight in self._weights.items()}
 
 
 def _absolute(tensor: Tensor) -> Tensor:
@@ -206,23 +202,23 @@ def _absolute(tensor: Tensor) -> Tensor:
     return tensor.to(torch.float64, memory_format=layout).abs()
 
 
-def require_finite(tensors: Mapping[str, Tensor], what: str) -> None:
-    """Check all tensors with one synchronisation.
+def require_finite(saliency: Saliency, method: str = "") -> None:
+    """Check a saliency with one synchronisation.
 
     Args:
-        tensors: By layer name.
-        what: The method, for the message.
+        saliency: To be checked.
+        method: Its name, for the message.
 
     Raises:
         NonFiniteError: Names the first layer that has a NaN or infinite entry.
     """
     # A sum is finite only if all its terms are, and costs a tenth of asking them one by one.
-    if torch.stack([t.sum() for t in tensors.values()]).sum().isfinite():
+    if torch.stack([tensor.sum() for tensor in saliency.values()]).sum().isfinite():
         return
-    for name, tensor in tensors.items():
+    for name, tensor in saliency.items():
         if not tensor.isfinite().all():
             raise NonFiniteError(
-                f"the {what} saliency of layer {name!r} is NaN or infinite; check that layer's weights, "
+                f"the {f'{method} saliency'.strip()} of layer {name!r} is NaN or infinite; check that layer's weights, "
                 "or start from a smaller initialisation"
             )
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sparsity.errors import SparsityError
 from sparsity.masks import Mask
-from sparsity.pruning.saliency import Saliency
+from sparsity.pruning.saliency import Saliency, require_finite
 from sparsity.randomness import named_generator
 
 
@@ -32,13 +32,18 @@ def keep_highest(
 
     Raises:
         SparsityError: If more weights are asked for than there are candidates, or fewer than `min_kept` requires.
+        NonFiniteError: Names the first layer whose saliency is NaN or infinite.
     """
     flat = torch.cat([s.flatten() for s in saliency.values()])
     eligible = torch.cat([candidates[name].flatten() for name in saliency])
     layer_sizes = [s.numel() for s in saliency.values()]
     values, own = (dict(zip(saliency, torch.split(t, layer_sizes), strict=True)) for t in (flat, eligible))
-    counts = torch.stack([layer.count_nonzero() for layer in own.values()]).tolist()
-    available: dict[str, int] = dict(zip(own, counts, strict=True))
+    counts = torch.stack([layer.count_nonzero() for layer in own.values()])
+    # Read together, so that a device waits once.
+    finite, *available_counts = torch.cat([flat.sum().isfinite()[None], counts]).tolist()
+    if not finite:
+        require_finite(saliency)
+    available: dict[str, int] = dict(zip(own, available_counts, strict=True))
     floor = {name: min(min_kept, n) for name, n in available.items()}
     if min_kept:
         for name, layer_values in values.items():
@@ -76,7 +81,7 @@ def top_k(values: Tensor, k: int, candidates: Tensor | None = None) -> Tensor:
     # Asking costs nothing on a CPU; on a GPU it would wait for all that is queued.
     if values.is_cpu and tied.count_nonzero() == room:
         return tied.logical_or_(above)
-    order = _tie_order(values.numel()).to(values.device)
+    order = _tie_order(values.numel(), values.device)
     tied = tied.index_select(0, order)
     chosen = tied & (tied.cumsum(0) <= room)
     return above.index_put((order,), chosen | above.index_select(0, order))
@@ -94,8 +99,8 @@ def _kth_highest(values: Tensor, k: int, candidates: Tensor | None) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _tie_order(n: int) -> Tensor:
-    return torch.randperm(n, generator=named_generator("order of equal saliencies", n, seed=0))
+def _tie_order(n: int, device: torch.device) -> Tensor:
+    return torch.randperm(n, generator=named_generator("order of equal saliencies", n, seed=0)).to(device)
 
 
 def _require(at_least: int, count: int, at_most: int, where: str) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import itertools
 import math
 from collections.abc import Callable
 from functools import partial
@@ -37,6 +38,7 @@ from sparsity.callbacks import (
     SynFlow,
 )
 from sparsity.masks import kept, masked_layers, masks, sizes
+from tests.syncs import CountSyncs
 
 # 372 weights, six steps an epoch, six epochs.
 PRUNERS: dict[str, Callable[[], PruningCallback]] = {
@@ -136,6 +138,32 @@ def test_the_same_seed_gives_the_same_masks_and_weights(
     assert equal(state(first), state(second))
 
 
+class StepSyncs(pl.Callback):
+    """Counts, step by step, how often a pruner would wait for a GPU; the first and the last of all callbacks."""
+
+    def __init__(self) -> None:
+        self.counts: list[int] = []
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        if not self.counts:
+            self.mode = CountSyncs()
+            self.mode.__enter__()
+        self.counts.append(self.mode.count)
+
+    def on_train_end(self, *_: Any) -> None:
+        self.mode.__exit__(None, None, None)
+
+
+def test_an_ordinary_step_never_waits_for_a_device(
+    name: str, make_module: Any, make_trainer: Any, loader: DataLoader[Any]
+) -> None:
+    module, syncs = make_module(), StepSyncs()
+    make_trainer(PRUNERS[name](), syncs, max_epochs=6).fit(module, loader)
+    in_step = [after - before for before, after in itertools.pairwise(syncs.counts)]
+    # At most every third changes masks or saves a state, and the last of an epoch is followed by checks.
+    assert in_step.count(0) >= 35 - 12 - 6
+
+
 class OverflowAt(pl.Callback):
     """Makes gradients infinite at some steps, as float16 does."""
 
@@ -193,11 +221,10 @@ def test_half_precision_and_skipped_steps_leave_density_and_zeros_exact(
     assert all(t.isfinite().all() for t in module.state_dict().values() if t.is_floating_point())
 
 
+@pytest.mark.parametrize("name", [n for n, make in PRUNERS.items() if not make().mask_moves_in_training])
 def test_masks_found_before_training_are_those_of_full_precision(
     name: str, make_module: Any, make_trainer: Any, loader: DataLoader[Any]
 ) -> None:
-    if PRUNERS[name]().mask_moves_in_training:
-        pytest.skip("its mask depends on weights trained in half precision")
     full, half = make_module(), make_module()
     half.load_state_dict(full.state_dict())
     make_trainer(PRUNERS[name](), max_epochs=1).fit(full, loader)

@@ -14,7 +14,14 @@ from sparsity.masks import add_masks, kept, masked_layers, masks, set_mask, size
 from sparsity.networks import FC, ResNet, ResNet20
 from sparsity.pruning.allocation import Allocation
 from sparsity.pruning.iterative import prune_iteratively
-from sparsity.pruning.saliency import Saliency, magnitude_saliency, random_saliency, synflow_saliency
+from sparsity.pruning.saliency import (
+    Saliency,
+    SynapticFlow,
+    magnitude_saliency,
+    random_saliency,
+    synflow_saliency,
+)
+from tests.syncs import CountSyncs
 
 NETWORKS = {
     "fc": (lambda: FC((6,), num_classes=3, depth=3, width=8), (6,)),
@@ -144,3 +151,16 @@ def test_weights_pruned_before_stay_pruned() -> None:
     set_mask(network, {"fc1": first})
     prune_iteratively(network, partial(random_saliency, seed=0), 0.5)
     assert kept(network)["fc1"] == 0
+
+
+@pytest.mark.parametrize("iterations", [1, 7])
+def test_synflow_waits_for_a_device_once_per_iteration_and_finds_the_same_mask_there(iterations: int) -> None:
+    torch.manual_seed(0)
+    network = ResNet(depth=8, width=4)
+    add_masks(network)
+    other = copy.deepcopy(network)
+    prune_iteratively(network, SynapticFlow(network, (3, 32, 32)), 0.05, iterations)
+    with CountSyncs() as syncs:
+        prune_iteratively(other, SynapticFlow(other, (3, 32, 32)), 0.05, iterations)
+    assert syncs.count == iterations
+    assert all(torch.equal(mask, masks(other)[name]) for name, mask in masks(network).items())
