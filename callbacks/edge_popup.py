@@ -75,6 +75,13 @@ class EdgePopup(ScoreSearch):
         density = f"density falling in {self._cuts_planned} cuts" if self.period else f"density {self.density:g}"
         return f"{search} epochs of search at {density}, then {max_epochs - search} of finetuning"
 
+    @property
+    @override
+    def _cuts_planned(self) -> int:
+        assert self.search_epochs is not None
+        # A cut takes effect as the next epoch begins: in a run that ends with the search the last one has none.
+        return self._cuts_due(self.search_epochs if self._finetunes else self.search_epochs - 1)
+
     @override
     def initial_scores(self, weight: Tensor, generator: torch.Generator) -> Tensor:
         # Kaiming-uniform with a = sqrt(5), as torch initialises weights.

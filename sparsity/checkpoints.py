@@ -1,6 +1,7 @@
 """Finding checkpoints of earlier runs, and telling whether one fits before anything starts."""
 
 import os
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def read_torch_file(path: str | os.PathLike[str], expected: str) -> Any:
     if not Path(path).is_file():
         raise SparsityError(f"there is no file {os.fspath(path)}; give {expected}")
     try:
+        _check_sums(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise SparsityError(f"cannot read {os.fspath(path)}: {error.strerror or error}") from error
@@ -53,6 +55,14 @@ def read_torch_file(path: str | os.PathLike[str], expected: str) -> Any:
         ) from error
 
 
+def _check_sums(path: str | os.PathLike[str]) -> None:
+    """Torch writes a checksum of every tensor, and reads them without a look at it: damaged weights would be taken."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(damaged)
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint that a fit saved.
 
@@ -61,7 +71,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     expected = "a checkpoint that a fit of this program saved"
     checkpoint = read_torch_file(path, expected)
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
+    if not isinstance(checkpoint, dict) or not all(
+        isinstance(checkpoint.get(key, default), dict) for key, default in (("state_dict", None), ("callbacks", {}))
+    ):
         raise SparsityError(f"{path} is not a Lightning checkpoint; expected {expected}")
     return checkpoint
 

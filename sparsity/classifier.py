@@ -1,5 +1,6 @@
 """The LightningModule around any classification network."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from typing_extensions import override
 
 from sparsity.errors import SparsityError
 from sparsity.masks import add_masks
+from sparsity.mistakes import blaming
 
 Batch = tuple[Tensor, Tensor]
 """Images `[batch, channels, height, width]` and class indices `[batch]`."""
@@ -167,10 +169,18 @@ class SparseClassifier(pl.LightningModule):
 
     @override
     def configure_optimizers(self) -> Any:
-        optimizer = self._make_optimizer()
-        if self.lr_scheduler is None:
+        """Make the optimizer and its schedule.
+
+        Raises:
+            SparsityError: If their classes refuse the arguments that they were configured with.
+        """
+        with blaming("the optimizer or its schedule"):
+            if self.lr_scheduler is not None:
+                _try_out(self.lr_scheduler(self._make_optimizer()))
+            optimizer = self._make_optimizer()
+            scheduler = self.lr_scheduler(optimizer) if self.lr_scheduler is not None else None
+        if scheduler is None:
             return optimizer
-        scheduler = self.lr_scheduler(optimizer)
         config: dict[str, Any] = {"scheduler": scheduler}
         if isinstance(scheduler, ReduceLROnPlateau):
             config["monitor"] = getattr(scheduler, "monitor", "val/loss")
@@ -187,6 +197,13 @@ class SparseClassifier(pl.LightningModule):
         return make(
             [{"params": weights, "name": "weights"}, {"params": others, "name": "undecayed", "weight_decay": 0.0}]
         )
+
+
+def _try_out(scheduler: Any) -> None:
+    """Take a step of a schedule that is not used: some arguments make trouble only then, after an epoch of training."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that no weights were trained before
+        scheduler.step(0.0) if isinstance(scheduler, ReduceLROnPlateau) else scheduler.step()
 
 
 class ClassificationTotals(Metric):

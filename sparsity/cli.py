@@ -1,6 +1,5 @@
 """Find, train and understand sparse neural networks."""
 
-import errno
 import json
 import logging
 import signal
@@ -15,12 +14,10 @@ from typing import Any, NoReturn
 import pytorch_lightning as pl
 import torch
 from jsonargparse import ArgumentError
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, Checkpoint, LearningRateMonitor, ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch.optim import lr_scheduler
 from typing_extensions import override
 
@@ -40,10 +37,11 @@ from sparsity.callbacks.pruning import sample_shape
 from sparsity.checkpoints import newest_checkpoint, read_checkpoint, read_intact_checkpoint, require_fitting
 from sparsity.classifier import SparseClassifier
 from sparsity.commands import analyze, convert
-from sparsity.errors import NonFiniteError, SparsityError
+from sparsity.errors import NonFiniteError, SparsityError, require_whole_number
 from sparsity.files import write_atomically
 from sparsity.lean_loop import use_lean_loop
 from sparsity.messages import one_sentence
+from sparsity.mistakes import blaming, cannot_write, is_of_the_disk, sentence_of, signal_behind
 from sparsity.processes import is_first_to_say, lost_another
 from sparsity.pruning.ablation import Ablation
 from sparsity.report.command import report
@@ -153,6 +151,21 @@ class SparsityCLI(LightningCLI):
             )
 
     @override
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        with blaming("the arguments or a config"):
+            super().parse_arguments(parser, args)
+
+    @override
+    def _set_seed(self) -> None:
+        with blaming("seed_everything"):
+            super()._set_seed()
+
+    @override
+    def instantiate_classes(self) -> None:
+        with blaming(f"the configuration of {self.subcommand}"):
+            super().instantiate_classes()
+
+    @override
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         pruner = self._get(self.config_init, "pruner")
         if ablation := self._get(self.config, "ablation"):
@@ -164,6 +177,7 @@ class SparsityCLI(LightningCLI):
         own = own if isinstance(own, list) else [own]
         config["callbacks"] = [pruner or KeepMasks(), *own]
         trainer = self._instantiate_trainer(config, _default_callbacks(config, own))
+        require_whole_number("trainer.accumulate_grad_batches", config["accumulate_grad_batches"], at_least=1)
         if config["sync_batchnorm"] and trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
             raise SparsityError("trainer.sync_batchnorm works on GPUs alone; leave it out, or train in one process")
         use_lean_loop(trainer)
@@ -188,14 +202,14 @@ class SparsityCLI(LightningCLI):
         except BaseException as error:
             if self.trainer.global_step == 0 and own is not None:
                 _remove_unused_run(own)
-            if isinstance(error, OSError) and _is_of_the_disk(error):
+            if isinstance(error, OSError) and is_of_the_disk(error):
                 what = error.filename or f"the log in {self.trainer.log_dir}"
-                raise SparsityError(f"{_cannot_write(error, what)}; {self._how_to_go_on()}") from error
+                raise SparsityError(f"{cannot_write(error, what)}; {self._how_to_go_on()}") from error
             if isinstance(error, NonFiniteError) and (saved := self._last_saved()):
                 raise NonFiniteError(f"{error}; {saved} was saved before") from error
             if lost_another(error):
                 raise SparsityError(f"another process of this fit has ended; {self._how_to_go_on()}") from error
-            if number := _signal_behind(error):
+            if number := signal_behind(error):
                 print(f"ended by {number.name}; {self._how_to_go_on()}", file=sys.stderr)
                 sys.exit(128 + number)
             raise
@@ -289,12 +303,10 @@ def main(args: Sequence[str] | None = None) -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
-        mistake: Exception | str | None = _users_mistake(error)
-        if mistake is None and isinstance(error, OSError) and _is_of_the_disk(error):
-            mistake = _cannot_write(error, error.filename or "all of the output")
+        mistake = sentence_of(error)
         if mistake is None:
             raise
-        if is_first_to_say(str(mistake)):
+        if is_first_to_say(mistake):
             print(f"error: {mistake}", file=sys.stderr)
         sys.exit(2)
 
@@ -342,37 +354,6 @@ def _one_sentence(message: str) -> str:
     packages = (sparsity.callbacks, sparsity.datamodules, sparsity.networks, torch.optim, lr_scheduler)
     names = {name for package in packages for name, value in vars(package).items() if isinstance(value, type)}
     return one_sentence(message, sorted(names))
-
-
-def _users_mistake(error: BaseException | None) -> Exception | None:
-    """The error a user caused, if one is behind another: jsonargparse wraps what a constructor raises."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:  # errors that were raised again can be behind each other
-        seen.add(id(error))
-        if isinstance(error, SparsityError | MisconfigurationException):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def _is_of_the_disk(error: OSError) -> bool:
-    return error.errno in (
-        errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM,
-        errno.ENOTDIR, errno.EEXIST,
-    )  # fmt: skip
-
-
-def _cannot_write(error: OSError, what: str) -> str:
-    return f"cannot write {what}: {error.strerror}; make room, or write elsewhere"
-
-
-def _signal_behind(error: BaseException) -> signal.Signals | None:
-    """What asked a fit to end, if something did: Lightning makes ordinary exits of signals."""
-    if isinstance(error, SIGTERMException):
-        return signal.SIGTERM
-    if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
-        return signal.SIGINT
-    return None
 
 
 def claim_run_folder(trainer: pl.Trainer, has_own_logger: bool) -> Path | None:

@@ -17,7 +17,10 @@ def one_sentence(message: str, class_names: Iterable[str] = ()) -> str:
         message: From jsonargparse: nested keys and every alternative that failed.
         class_names: Bare names of classes that could have been meant by an unknown one.
     """
-    key = ".".join(re.findall(r'Parser key "([^"]+)"', message))
+    key = ""
+    for part in re.findall(r'Parser key "([^"]+)"', message):
+        # Within lists a key is told twice.
+        key = key if key.endswith(f".{part}") else f"{key}.{part}".lstrip(".")
     lines = [re.sub(r'Parser key "[^"]+":', "", line).strip(" -") for line in message.splitlines()]
     reasons = [line for line in lines if line and not _NOISE.match(line)]
     reason = reasons[0] if reasons else " ".join(message.split())
@@ -27,8 +30,10 @@ def one_sentence(message: str, class_names: Iterable[str] = ()) -> str:
         close = difflib.get_close_matches(unknown[1], class_names, n=1)
         hint = f"did you mean {close[0]}?" if close else f"--{key}.help lists the classes there are"
         return f"{key}: no class is called {unknown[1]}; {hint}"
-    if wrong := re.match(r"Expected a <class '(\w+)'>\. Got value: (.*)", reason):
-        return f"{key} must be of type {wrong[1]}, not {wrong[2]}"
+    if wrong := re.match(r"Expected a <class '(\w+)'>(?:\. Got value:\s*(.*))?$", reason):
+        # Where several types are allowed, the value stands after them, by itself.
+        value = wrong[2] if wrong[2] is not None else "".join(re.findall(r"Given value: (.*)", message)[:1])
+        return f"{key} must be of type {wrong[1]}, not {value or 'empty'}"
     if chosen and (option := re.match(r"Option '(.+)' is not accepted", reason)):
         return f"{key}: {chosen[1]} has no argument {option[1]}; --{key}.help={chosen[1]} lists those it has"
     if chosen and (required := re.match(r"the following arguments are required: (.+)", reason)):

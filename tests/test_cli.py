@@ -2,6 +2,7 @@
 
 import json
 import os
+import io
 import re
 import shutil
 from pathlib import Path
@@ -279,6 +280,18 @@ def test_a_file_that_is_no_checkpoint_is_refused(sparsity: Any, tmp_path: Path) 
     outcome = sparsity("fit", *QUICK, "--ckpt_path", path, "--trainer.default_root_dir", tmp_path / "log")
     assert outcome.code == 2
     assert "noise.ckpt is damaged" in outcome.err
+
+
+def test_a_checkpoint_with_a_damaged_tensor_is_refused(sparsity: Any, trained: Path, tmp_path: Path) -> None:
+    content = bytearray((run_folder(trained) / "checkpoints" / "last.ckpt").read_bytes())
+    weights = torch.load(io.BytesIO(content), weights_only=True)["state_dict"]["network.fc1.weight"]
+    place = content.index(weights.numpy().tobytes())
+    content[place + 1] ^= 1
+    path = tmp_path / "flipped.ckpt"
+    path.write_bytes(content)
+    outcome = sparsity("test", "--config", run_folder(trained) / "config.yaml", "--ckpt_path", path)
+    assert outcome.code == 2
+    assert "flipped.ckpt is damaged" in outcome.err
 
 
 def test_errors_that_are_behind_each_other_do_not_keep_the_program_busy(sparsity: Any, monkeypatch: Any) -> None:

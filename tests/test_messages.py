@@ -23,6 +23,15 @@ SYNFLOW = "Problem with given class_path 'sparsity.callbacks.SynFlow':"
             "pruner.density must be of type float, not nan",
         ),
         (
+            'Parser key "trainer.max_epochs":\n  Does not validate against any of the Union subtypes\n  Errors:\n'
+            "    - Expected a <class 'int'>\n    - Expected a <class 'NoneType'>\n  Given value: 1.5",
+            "trainer.max_epochs must be of type int, not 1.5",
+        ),
+        (
+            'Parser key "trainer.callbacks.table":\n  Parser key "table":\n  Expected a <class \'bool\'>. Got value:',
+            "trainer.callbacks.table must be of type bool, not empty",
+        ),
+        (
             UNION.format(first=SYNFLOW, second="Option 'densty' is not accepted"),
             "pruner: SynFlow has no argument densty; --pruner.help=SynFlow lists those it has",
         ),

@@ -110,7 +110,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (ValueError, yaml.YAMLError) as error:
         raise SparsityError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(study, dict) or not study.keys() <= _KEYS:
-        unknown = sorted(study.keys() - _KEYS) if isinstance(study, dict) else ["something else"]
+        unknown = sorted(map(str, study.keys() - _KEYS)) if isinstance(study, dict) else ["something else"]
         raise SparsityError(f"{path} is not a study: it has {unknown[0]!r}; a study has config, set, axes and exclude")
     for key, kind in (("set", dict), ("axes", list), ("exclude", list)):
         if not isinstance(study.get(key) or kind(), kind):
@@ -144,8 +144,11 @@ def _point(
     return Point(axes, (*base, *more), settings)
 
 
-def _files(path: Path, configs: str | Sequence[str]) -> tuple[Path, ...]:
-    found = tuple(path.parent / name for name in ([configs] if isinstance(configs, str) else configs))
+def _files(path: Path, configs: object) -> tuple[Path, ...]:
+    names = configs if isinstance(configs, list) else [configs]
+    if wrong := [name for name in names if not isinstance(name, str)]:
+        raise SparsityError(f"config in {path} is a file's name or a list of some, and not {wrong[0]!r}")
+    found = tuple(path.parent / name for name in names)
     for config in found:
         if not config.is_file():
             raise SparsityError(f"{path} names the base config {config}, which does not exist")

@@ -55,6 +55,7 @@ PRUNERS: dict[str, Callable[[], PruningCallback]] = {
     "GemMiner per layer": partial(GemMiner, 0.2, search_epochs=3, scope="layer", rounding="bernoulli"),
     "EdgePopup": partial(EdgePopup, 0.2),
     "EdgePopup annealed": partial(EdgePopup, 0.2, scope="global", search_epochs=4, period=1),
+    "EdgePopup to the end": partial(EdgePopup, 0.2, period=2),
     "IterativeMagnitude": partial(IterativeMagnitude, 0.2, rounds=2),
     "IterativeMagnitude to a step": partial(IterativeMagnitude, 0.2, rounds=2, rewind=8),
     "IterativeMagnitude learning rate": partial(IterativeMagnitude, 0.2, rounds=2, rewind="learning_rate"),
@@ -64,7 +65,7 @@ PRUNERS: dict[str, Callable[[], PruningCallback]] = {
     "RigL": partial(RigL, 0.2, interval=3),
 }
 ABSTRACT = {name for name in sparsity.callbacks.__all__ if inspect.isabstract(getattr(sparsity.callbacks, name))}
-MOVING = {"SET", "RigL", "EdgePopup", "EdgePopup annealed"}
+MOVING = {"SET", "RigL", "EdgePopup", "EdgePopup annealed", "EdgePopup to the end"}
 """Whose pruned weights may come back."""
 OPTIMIZERS = {
     "momentum": partial(SGD, lr=0.05, momentum=0.9, weight_decay=1e-3),
