@@ -1,8 +1,8 @@
 """The command line as a user types it, in this process; a few whole processes are in test_readme and test_resume."""
 
+import io
 import json
 import os
-import io
 import re
 import shutil
 from pathlib import Path

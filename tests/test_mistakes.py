@@ -45,7 +45,7 @@ def test_what_is_made_as_configured_is_blamed_on_the_configuration() -> None:
     assert str(caught(make)).startswith("Linear: ")
     with pytest.raises(SparsityError, match="the numbers: division by zero"), blaming("the numbers"):
         1 / 0  # noqa: B018
-    with pytest.raises(SparsityError, match="^an FC network needs"), blaming("the network"):
+    with pytest.raises(SparsityError, match=r"^an FC network needs"), blaming("the network"):
         FC((4,), width=0)
 
 

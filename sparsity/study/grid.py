@@ -145,7 +145,7 @@ def _point(
 
 
 def _files(path: Path, configs: object) -> tuple[Path, ...]:
-    names = configs if isinstance(configs, list) else [configs]
+    names: list[Any] = configs if isinstance(configs, list) else [configs]
     if wrong := [name for name in names if not isinstance(name, str)]:
         raise SparsityError(f"config in {path} is a file's name or a list of some, and not {wrong[0]!r}")
     found = tuple(path.parent / name for name in names)
