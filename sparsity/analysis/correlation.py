@@ -48,7 +48,7 @@ class ActivationCorrelation:
 
 
 def activation_correlation(
-    network_a: nn.Module, network_b: nn.Module, images: Tensor, point: Point = "post", batch_size: int = 64
+    network_a: nn.Module, network_b: nn.Module, images: Tensor, point: Point = "post", batch_size: int = 32
 ) -> ActivationCorrelation:
     """Correlate the responses of all pairs of units of two networks, layer by layer, and match the units.
 
