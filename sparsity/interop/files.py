@@ -1,6 +1,7 @@
 """Checkpoint files: reading without running what is inside, writing without overwriting."""
 
 import copy
+import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -109,9 +110,12 @@ def _write_new(content: dict[str, Any], path: Path) -> None:
     if os.path.lexists(path):
         raise exists
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # Torch itself does not tell a full disk from an error of its own.
+    complete = io.BytesIO()
+    torch.save(content, complete)
     try:
         with partial.open("xb") as file:
-            torch.save(content, file)
+            file.write(complete.getbuffer())
         try:
             os.link(partial, path)  # unlike a rename, this fails where a file has appeared meanwhile
         except OSError:
