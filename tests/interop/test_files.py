@@ -124,7 +124,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
     _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))  # as a disk that is nearly full
     try:
-        with pytest.raises(SparsityError, match="cannot write .*run.ckpt: File too large"):
+        with pytest.raises(SparsityError, match=r"cannot write .*run\.ckpt: File too large"):
             save_checkpoint(FC(), tmp_path / "run.ckpt")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
