@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sparsity.errors import SparsityError
 
@@ -103,7 +103,8 @@ def require_fitting(checkpoint: dict[str, Any], module: nn.Module, path: Path) -
     Raises:
         SparsityError: Names the first tensor that is missing on one side or shaped differently.
     """
-    saved = {name: tuple(tensor.shape) for name, tensor in checkpoint["state_dict"].items()}
+    found = checkpoint["state_dict"]
+    saved = {name: tuple(tensor.shape) for name, tensor in found.items() if isinstance(tensor, Tensor)}
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     for name in [*expected, *saved]:
         if saved.get(name) != expected.get(name):

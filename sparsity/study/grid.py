@@ -115,13 +115,20 @@ def _read(path: Path) -> dict[str, Any]:
     for key, kind in (("set", dict), ("axes", list), ("exclude", list)):
         if not isinstance(study.get(key) or kind(), kind):
             raise SparsityError(f"{key!r} of {path} must be a {'mapping' if kind is dict else 'list'}")
+    _require_dotted_keys(path, study.get("set") or {})
     return study
+
+
+def _require_dotted_keys(path: Path, settings: Mapping[object, object]) -> None:
+    if wrong := [key for key in settings if not isinstance(key, str)]:
+        raise SparsityError(f"{path} sets {wrong[0]!r}, which is no dotted key of a config like trainer.max_epochs")
 
 
 def _entry(path: Path, entry: object) -> list[dict[str, Any]]:
     """The values of one entry of `axes`, zipped."""
     if not isinstance(entry, dict) or not entry or not all(isinstance(v, list) and v for v in entry.values()):
         raise SparsityError(f"every entry of axes in {path} gives lists of values by dotted key; {entry!r} does not")
+    _require_dotted_keys(path, entry)
     lengths = {key: len(values) for key, values in entry.items()}
     if len(set(lengths.values())) > 1:
         raise SparsityError(f"axes of {path} that are zipped must have as many values each, not {lengths}")
