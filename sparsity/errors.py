@@ -13,7 +13,9 @@ def require_whole_number(name: str, value: int, at_least: int) -> None:
     """Check an argument that counts something.
 
     Raises:
-        SparsityError: If it is not an int, or too small.
+        SparsityError: If it is not an int, too small, or too large for a tensor.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
         raise SparsityError(f"{name} must be a whole number of at least {at_least}, not {value!r}")
+    if value >= 2**63:
+        raise SparsityError(f"{name} must be below 2**63, not {value}")

@@ -186,6 +186,7 @@ FC = ["--data", "Digits", "--model.network", "FC", "--trainer.max_epochs", "4"]
         ([*FC, "--ckpt_path", "last"], "has a checkpoint last.ckpt"),
         ([*FC, "--model.label_smoothing", "2"], "label_smoothing"),
         ([*FC, *SYNFLOW, "--pruner.iterations", "0"], "iterations"),
+        ([*FC, *SYNFLOW, "--pruner.iterations", str(10**20)], "iterations must be below 2**63"),
         ([*FC, *SYNFLOW, "--trainer.callbacks", "Random", "--trainer.callbacks.density", "0.5"], "at most one pruner"),
     ],
 )
