@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-HEAVY = {"matplotlib", "networkx", "pandas", "ray", "scipy", "sklearn", "tensorboard", "torchvision"}
+HEAVY = {"matplotlib", "networkx", "pandas", "ray", "sklearn", "tensorboard"}
 
 
 def test_the_command_line_imports_nothing_heavy_that_lightning_does_not() -> None:
