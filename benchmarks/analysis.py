@@ -16,12 +16,12 @@ import networkx  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 import torch
+from pruned import sparse
 from scipy.optimize import linear_sum_assignment
 from timing import timed
 
 from sparsity.analysis import activation_correlation, kernel_clusters, layer_weights, network_distance, responses
 from sparsity.analysis.unit_distance import Measure
-from sparsity.masks import add_masks, masks, set_mask
 from sparsity.networks import FC, ResNet20
 
 Array = npt.NDArray[Any]
@@ -46,13 +46,6 @@ def main() -> None:
         lambda: loop_correlations(responses(fc[0], images), responses(fc[1], images)),
         lambda: activation_correlation(fc[0], fc[1], images, batch_size=200),
     )
-
-
-def sparse(network: torch.nn.Module, seed: int, density: float = 0.1) -> torch.nn.Module:
-    generator = torch.Generator().manual_seed(seed)
-    add_masks(network)
-    set_mask(network, {name: torch.rand(m.shape, generator=generator) < density for name, m in masks(network).items()})
-    return network
 
 
 def published_fc() -> list[Layers]:

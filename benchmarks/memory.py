@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pruned import sparse
 
 from sparsity.analysis import (
     activation_correlation,
@@ -26,8 +27,7 @@ from sparsity.analysis import (
     network_distance,
 )
 from sparsity.analysis.topology import topology
-from sparsity.masks import add_masks, masks, set_mask
-from sparsity.networks import ResNet, ResNet110
+from sparsity.networks import ResNet110
 
 MB = 1e6
 IMAGES = 50_000, 10_000
@@ -115,20 +115,13 @@ def peak_of_fit(data: str) -> int:
 
 def peak_of_task(name: str, width: int) -> int:
     """How many bytes of resident memory a task needs at most, above what two networks need."""
-    pair = [sparse(ResNet110(width=width), seed) for seed in (0, 1)]
+    pair = [sparse(ResNet110(width=width), seed).eval() for seed in (0, 1)]
     weights = [layer_weights(network) for network in pair]
     images = torch.randn(600, 3, 32, 32) if name == "correlation" else torch.empty(0)
     Path("/proc/self/clear_refs").write_text("5")  # forget the largest so far
     before = resident("VmRSS")
     TASKS[name](pair, weights, images)
     return max(0, resident("VmHWM") - before)
-
-
-def sparse(network: ResNet, seed: int, density: float = 0.1) -> ResNet:
-    generator = torch.Generator().manual_seed(seed)
-    add_masks(network)
-    set_mask(network, {name: torch.rand(m.shape, generator=generator) < density for name, m in masks(network).items()})
-    return network.eval()
 
 
 def resident(what: str) -> int:

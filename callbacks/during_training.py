@@ -18,7 +18,7 @@ from sparsity.masks import Mask, masked_layers, masks, set_mask
 from sparsity.pruning.allocation import Allocation
 from sparsity.pruning.exchange import exchange
 from sparsity.pruning.rescale import rescale_to_kept_fan_in
-from sparsity.pruning.saliency import Saliency, magnitude_saliency, random_saliency
+from sparsity.pruning.saliency import Saliency, magnitude_saliency, random_saliency, sums_are_finite
 from sparsity.pruning.schedules import cosine_decay
 from sparsity.pruning.selection import keep_highest
 from sparsity.randomness import derive_seed
@@ -219,7 +219,7 @@ class SparseTraining(PruneDuringTraining):
     def new_mask(self, network: nn.Module, step: int, steps: int) -> Mask:
         growth = self.growth(network, step)
         # A loss scaler skips a step whose gradients overflowed; such gradients do not say where to grow.
-        if not torch.stack([g.sum() for g in growth.values()]).isfinite().all():
+        if not sums_are_finite(growth):
             return masks(network)
         weights = {name: layer.get_parameter("weight").detach() for name, layer in masked_layers(network).items()}
         return exchange(weights, growth, masks(network), self.drop_fraction * cosine_decay(step, steps))

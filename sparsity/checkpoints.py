@@ -71,8 +71,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     expected = "a checkpoint that a fit of this program saved"
     checkpoint = read_torch_file(path, expected)
-    if not isinstance(checkpoint, dict) or not all(
-        isinstance(checkpoint.get(key, default), dict) for key, default in (("state_dict", None), ("callbacks", {}))
+    if (
+        not isinstance(checkpoint, dict)
+        or not isinstance(checkpoint.get("state_dict"), dict)
+        or not isinstance(checkpoint.get("callbacks", {}), dict)
     ):
         raise SparsityError(f"{path} is not a Lightning checkpoint; expected {expected}")
     return checkpoint

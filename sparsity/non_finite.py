@@ -33,10 +33,9 @@ def first_non_finite(network: nn.Module, step: Callable[[], Any], context: Calla
         return look
 
     leaves = {name: child for name, child in network.named_modules() if next(child.children(), None) is None}
-    handles = [leaf.register_forward_hook(look_at(name)) for name, leaf in leaves.items()]
     with ExitStack() as stack:
-        for handle in handles:
-            stack.callback(handle.remove)
+        for name, leaf in leaves.items():
+            stack.callback(leaf.register_forward_hook(look_at(name)).remove)
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(context())

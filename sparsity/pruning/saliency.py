@@ -202,6 +202,11 @@ def _absolute(tensor: Tensor) -> Tensor:
     return tensor.to(torch.float64, memory_format=layout).abs()
 
 
+def sums_are_finite(saliency: Saliency) -> Tensor:
+    """Whether the sum of every layer is finite: only if all its terms are, and a tenth of asking them one by one."""
+    return torch.stack([tensor.sum() for tensor in saliency.values()]).isfinite().all()
+
+
 def require_finite(saliency: Saliency, method: str = "") -> None:
     """Check a saliency with one synchronisation.
 
@@ -212,8 +217,7 @@ def require_finite(saliency: Saliency, method: str = "") -> None:
     Raises:
         NonFiniteError: Names the first layer that has a NaN or infinite entry.
     """
-    # A sum is finite only if all its terms are, and costs a tenth of asking them one by one.
-    if torch.stack([tensor.sum() for tensor in saliency.values()]).sum().isfinite():
+    if sums_are_finite(saliency):
         return
     for name, tensor in saliency.items():
         if not tensor.isfinite().all():

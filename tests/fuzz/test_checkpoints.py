@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.fuzz.attempt import attempt
 from tests.fuzz.conftest import cases
 from tests.fuzz.test_arguments import FIT, SMALL
+from tests.fuzz.values import paths
 
 MODEL = ["--data", "Digits", "--data.limit", "64", "--data.batch_size", "16", *SMALL]
 PRUNER = ["--pruner", "GemMiner", "--pruner.density", "0.5"]
@@ -144,11 +145,6 @@ def edit(tensor: Any, how: str) -> Any:
     return "a string"
 
 
-def places(tree: Any) -> list[tuple[Any, ...]]:
-    keys = tree.keys() if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ()
-    return [(key, *rest) for key in keys for rest in [(), *places(tree[key])]]
-
-
 @cases
 @given(
     command=commands,
@@ -160,7 +156,7 @@ def test_edited_checkpoints(
 ) -> None:
     checkpoint = torch.load(io.BytesIO(good), weights_only=True)
     top = data.draw(st.sampled_from(sorted(checkpoint)))
-    choices = [(top, *rest) for rest in [(), *places(checkpoint[top])]]
+    choices = [(top, *rest) for rest in [(), *paths(checkpoint[top])]]
     # What else there is, the program keeps for itself: checksums tell if it is damaged.
     *parents, key = data.draw(st.sampled_from([place for place in choices if top in PUBLIC or len(place) == 1]))
     node = checkpoint

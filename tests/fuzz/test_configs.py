@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.conftest import cases
-from tests.fuzz.values import words
+from tests.fuzz.values import paths, words
 
 CONFIG: dict[str, Any] = {
     "seed_everything": 1,
@@ -34,11 +34,6 @@ scalars = st.none() | st.booleans() | st.integers(-3, 9) | st.floats() | words |
 weird = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(scalars, inner, max_size=3), max_leaves=5
 )
-
-
-def paths(tree: Any) -> list[tuple[Any, ...]]:
-    keys = tree.keys() if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ()
-    return [(key, *rest) for key in keys for rest in [(), *paths(tree[key])]]
 
 
 STUDY: dict[str, Any] = {

@@ -1,5 +1,7 @@
 """What people type by mistake, and what nobody types."""
 
+from typing import Any
+
 from hypothesis import strategies as st
 
 WORDS = [
@@ -27,3 +29,9 @@ values = st.one_of(words, numbers, numbers, truths, st.text(max_size=6))
 """For an argument that loops over what it is given, where something huge is only slow."""
 
 huge_values = values | st.sampled_from(["99999999999999999999", "1000000000000000000", "-9223372036854775809"])
+
+
+def paths(tree: Any) -> list[tuple[Any, ...]]:
+    """The places of everything within dicts and lists in each other."""
+    keys = tree.keys() if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ()
+    return [(key, *rest) for key in keys for rest in [(), *paths(tree[key])]]
