@@ -3,9 +3,9 @@
     python benchmarks/synflow.py --network ResNet20 --threads 1
     python benchmarks/synflow.py --network FC --threads 2
 
-The other side is written as Tanaka et al. did (github.com/ganguli-lab/Synaptic-Flow): weight * mask in the forward
-pass, absolute values in place, one backward pass on ones, one threshold over all concatenated scores; without their
-pass over a loader.
+The other side does what the authors' code does (github.com/ganguli-lab/Synaptic-Flow): weights and biases times their
+masks in the forward pass, BatchNorm's too, absolute values in place, one backward pass on ones, one threshold over all
+concatenated scores; without their pass over a loader.
 """
 
 import argparse
@@ -57,11 +57,13 @@ def prune_here(network: nn.Module, iterations: int) -> None:
 
 
 def prune_as_usual(network: nn.Module, iterations: int) -> None:
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.BatchNorm2d):
+            for name, parameter in list(layer.named_parameters(recurse=False)):
+                layer.register_buffer(f"{name}_mask", torch.ones_like(parameter))
+            layer.forward = partial(masked_forward, layer)  # type: ignore[method-assign]
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
     weights = [layer.weight for layer in layers]
-    for layer in layers:
-        layer.register_buffer("weight_mask", torch.ones_like(layer.weight))
-        layer.forward = partial(masked_forward, layer)  # type: ignore[method-assign]
     masks = [layer.get_buffer("weight_mask") for layer in layers]
     ones = torch.ones(1, *network.input_shape)  # type: ignore[misc]
     network.eval()
@@ -71,9 +73,9 @@ def prune_as_usual(network: nn.Module, iterations: int) -> None:
             for value in network.state_dict().values():
                 value.abs_()
         network(ones).sum().backward()
-        scores = [(weight.grad * weight).detach().abs_() for weight in weights]
+        scores = [torch.clone(weight.grad * weight).detach().abs_() for weight in weights]
         for weight in weights:
-            weight.grad = None
+            weight.grad.zero_()
         with torch.no_grad():
             for name, value in network.state_dict().items():
                 value.mul_(signs[name])
@@ -88,10 +90,14 @@ def prune_as_usual(network: nn.Module, iterations: int) -> None:
     assert abs(kept - DENSITY) < 0.01 or kept == 1, kept
 
 
-def masked_forward(layer: nn.Linear | nn.Conv2d, inputs: Tensor) -> Tensor:
+def masked_forward(layer: nn.Linear | nn.Conv2d | nn.BatchNorm2d, inputs: Tensor) -> Tensor:
+    weight = layer.get_buffer("weight_mask") * layer.weight
+    bias = layer.bias if layer.bias is None else layer.get_buffer("bias_mask") * layer.bias
     if isinstance(layer, nn.Linear):
-        return F.linear(inputs, layer.weight * layer.get_buffer("weight_mask"), layer.bias)
-    return layer._conv_forward(inputs, layer.weight * layer.get_buffer("weight_mask"), layer.bias)
+        return F.linear(inputs, weight, bias)
+    if isinstance(layer, nn.Conv2d):
+        return layer._conv_forward(inputs, weight, bias)
+    return F.batch_norm(inputs, layer.running_mean, layer.running_var, weight, bias, eps=layer.eps)
 
 
 if __name__ == "__main__":

