@@ -179,8 +179,7 @@ class SynapticFlow:
         # Weights that layers share stay shared.
         absolute = {id(tensor): _absolute(tensor.detach()) for tensor in tensors.values()}
         self._state = {name: absolute[id(tensor)] for name, tensor in tensors.items()}
-        self._masks = masks(network)
-        self._weights = {name: self._state[_weight_name(name)] for name in self._masks}
+        self._weights = {name: self._state[_weight_name(name)] for name in masked_layers(network)}
         for weight in self._weights.values():
             weight.requires_grad_()
         device = next(iter(self._weights.values())).device
@@ -188,16 +187,12 @@ class SynapticFlow:
 
     def __call__(self, network: nn.Module) -> dict[str, Tensor]:
         """The saliency under the masks that the network has now; not checked, so that no device has to wait."""
-        for name, weight in self._weights.items():
-            zero_pruned(weight, self._masks[name])
+        for name, mask in masks(network).items():
+            zero_pruned(self._weights[name], mask)
         with evaluating(network), torch.enable_grad():
             flow = functional_call(network, self._state, (self._ones,), tie_weights=False).sum()
             gradients = _gradients(flow, self._weights)
-        # Laid out in rows, as masks are.
-        return {
-            name: torch.mul(gradients[name], weight.detach(), out=weight.new_empty(weight.shape)).abs_()
-            for name, weight in self._weights.items()
-        }
+        return {name: gradients[name].mul_(weight.detach()).abs_() for name, weight in self._weights.items()}
 
 
 def _absolute(tensor: Tensor) -> Tensor:
