@@ -64,8 +64,6 @@ def analyze(
     require_alignable(networks, align)
     folder = claim_folder(output)
     topologies = {name: topology(network) for name, network in _tracked(networks.items(), "networks")}
-    write_topologies(folder, topologies)
-
     summaries = {name: {"checkpoint": path, **summary(topologies[name])}
                  for name, path in zip(names, checkpoints, strict=True)}  # fmt: skip
     inputs, labels = read_test_images(data)
@@ -81,6 +79,8 @@ def analyze(
         for group in groups
         if len(group) > 1
     ]
+    # Nothing is written before now, so that data that do not fit leave the folder as empty as it has to be.
+    write_topologies(folder, topologies)
     if comparisons:
         write_comparisons(folder, comparisons)
     write_json(folder / "summary.json", summaries)

@@ -13,9 +13,9 @@ from sparsity.masks import add_masks, density, masks, set_mask
 from sparsity.networks import FC, ResNet
 
 
-def sparse_checkpoint(path: Path, seed: int, width: int = 8) -> Path:
+def sparse_checkpoint(path: Path, seed: int, **options: Any) -> Path:
     torch.manual_seed(seed)
-    network = FC(depth=3, width=width)
+    network = FC(**{"depth": 3, "width": 8, **options})
     add_masks(network)
     set_mask(network, {name: torch.rand(mask.shape) < 0.3 for name, mask in masks(network).items()})
     save_checkpoint(network, path)
@@ -113,6 +113,7 @@ def test_a_published_network_is_converted_and_tests_as_recorded(sparsity: Any, t
         (["analyze", "a.ckpt", "--output", "full"], "full is not empty"),
         (["analyze", "a.ckpt", "--output", "out", "--images", "0"], "images must be a whole number of at least 1"),
         (["analyze", "a.ckpt", "noise.ckpt", "--output", "out"], "noise.ckpt is damaged"),
+        (["analyze", "other.ckpt", "--output", "out", "--data", "Digits"], "the data do not fit: FC cannot take"),
         (["analyze", "a.ckpt"], "output"),
         (["convert", "noise.ckpt", "--output", "new.ckpt"], "noise.ckpt is damaged"),
         (["convert", "a.ckpt", "--output", "a.ckpt"], "a.ckpt exists and is not overwritten"),
@@ -123,6 +124,7 @@ def test_wrong_input_is_one_sentence_and_nothing_is_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     sparse_checkpoint(Path("a.ckpt"), 0)
+    sparse_checkpoint(Path("other.ckpt"), 0, input_shape=(1, 9, 9))
     Path("noise.ckpt").write_bytes(bytes(range(256)))
     Path("full").mkdir()
     Path("full/something").touch()
