@@ -27,7 +27,7 @@ def test_the_lowest_versions_that_are_tested_are_the_lower_bounds() -> None:
     bounds = dict(re.findall(r'"([\w-]+)(?:\[\w+\])?>=([\d.]+)"', dependencies))
     assert pinned.keys() == bounds.keys()
     for package, bound in bounds.items():
-        assert pinned[package].startswith(f"{bound}."), package
+        assert f"{pinned[package]}.".startswith(f"{bound}."), package
 
 
 def test_nothing_imports_the_checkouts_root_through_the_package() -> None:
