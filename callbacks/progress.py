@@ -15,7 +15,7 @@ class QuietProgressBar(RichProgressBar):
         refresh_rate: Updates per second at most; an epoch's first and last batch always make one.
     """
 
-    def __init__(self, refresh_rate: int = 20) -> None:
+    def __init__(self, refresh_rate: int = 10) -> None:
         super().__init__(refresh_rate=refresh_rate)
         self._updated = 0.0
 

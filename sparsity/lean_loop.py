@@ -70,6 +70,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
         self._listeners = None
         if _only_callbacks_take_part(self.trainer, data_fetcher):
             self._listeners = _listeners(self.trainer)
+            self._module = self.trainer.lightning_module
             self._device = self.trainer.strategy.root_device
             self._after_transfer = _transfer_hook(self.trainer, "on_after_batch_transfer")
 
@@ -80,7 +81,8 @@ class LeanEpochLoop(_TrainingEpochLoop):
         if self._listeners is None or self.restarting:
             super().advance(data_fetcher)
             return
-        self.val_loop.restarting = False
+        if self.val_loop.restarting:
+            self.val_loop.restarting = False
         trainer, progress = self.trainer, self.batch_progress
 
         batch, _, _ = next(data_fetcher)
@@ -122,7 +124,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
         results.batch, results.batch_size, results.dataloader_idx = batch, None, None
 
     def _optimize(self, batch: Any, number: int) -> Tensor:
-        module, optimizer = self.trainer.lightning_module, self.trainer.optimizers[0]
+        module, optimizer = self._module, self.trainer.optimizers[0]
         progress = self.automatic_optimization.optim_progress.optimizer
         last_loss: Tensor
 
@@ -149,7 +151,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
     def _tell(self, hook: str, *arguments: Any) -> None:
         assert self._listeners is not None
         if listeners := self._listeners[hook]:
-            module = self.trainer.lightning_module
+            module = self._module
             # `self.log` looks here for the hook that it was called in. A module's own `__setattr__` is slow.
             object.__setattr__(module, "_current_fx_name", hook)
             for listener in listeners:
