@@ -20,6 +20,7 @@ from sparsity.pruning.iterative import prune_iteratively
 from sparsity.pruning.saliency import (
     Saliency,
     SynapticFlow,
+    evaluating,
     lamp_saliency,
     magnitude_saliency,
     random_saliency,
@@ -213,6 +214,11 @@ class SynFlow(PruneIteratively):
     @override
     def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
         return SynapticFlow(network_of(pl_module), sample_shape(trainer, pl_module))
+
+    @override
+    def find_mask(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Mask:
+        with evaluating(network_of(pl_module)):  # once, not in every iteration
+            return super().find_mask(trainer, pl_module)
 
 
 class MaskFrom(FixedMask):

@@ -236,14 +236,15 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 @contextmanager
 def _in_mode(network: nn.Module, training: bool) -> Iterator[None]:
     """A mode for a while, without compiled code: that cannot differentiate twice and is not worth it for one pass."""
-    modes = {module: module.training for module in network.modules()}
-    network.train(training)
+    others = [module for module in network.modules() if module.training != training]
+    if others:  # telling a network its mode takes a while
+        network.train(training)
     try:
         with torch.compiler.set_stance("force_eager"):
             yield
     finally:
-        for module, mode in modes.items():
-            module.training = mode
+        for module in others:
+            module.training = not training
 
 
 def _differentiable_weights(network: nn.Module) -> dict[str, Tensor]:
