@@ -6,6 +6,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.optim import SGD
 
 from sparsity.classifier import ClassificationTotals, SparseClassifier
 from sparsity.datamodules import Digits
@@ -90,3 +91,25 @@ def test_evaluation_gives_the_accuracy_computed_by_hand(tmp_path: Any) -> None:
         logits = module.network.eval()(images)
     assert metrics["test/accuracy"] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
     assert metrics["test/loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("together", [1, 3_000, 1_000_000])
+def test_training_counts_every_image_once_however_many_are_counted_together(
+    together: int, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sparsity.classifier.COUNTED_TOGETHER", together)
+    torch.manual_seed(0)
+    module, data = SparseClassifier(FC(), optimizer=partial(SGD, lr=0.0)), Digits(batch_size=100)
+    trainer = pl.Trainer(
+        max_epochs=2, limit_val_batches=0, logger=False, accelerator="cpu", default_root_dir=tmp_path,
+        enable_progress_bar=False, enable_checkpointing=False,
+    )  # fmt: skip
+    trainer.fit(module, data)
+    batches = [data.on_after_batch_transfer(batch, 0) for batch in data.train_dataloader()]
+    images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    assert len(labels) % 100
+    with torch.no_grad():
+        logits = module.network(images)
+    logged = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    assert logged["train/loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
+    assert logged["train/accuracy"] == pytest.approx((logits.argmax(1) == labels).float().mean().item(), rel=1e-5)
