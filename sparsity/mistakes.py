@@ -5,6 +5,7 @@ import linecache
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from types import FrameType
 from typing import Any
 
@@ -96,8 +97,9 @@ def _is_refusal(error: BaseException) -> bool:
     if not (places := _places(error)):
         return False
     frame, line = places[-1]
-    if str(frame.f_globals.get("__name__")).startswith("torch.optim"):  # where only an optimizer's own options fail
-        return True
+    in_torch = takewhile(lambda place: _package(place[0]) == "torch", reversed(places))
+    if any(str(f.f_globals.get("__name__")).startswith("torch.optim") for f, _ in in_torch):
+        return True  # where only an optimizer's own options fail; the loss is computed in frames of ours
     statement = linecache.getline(frame.f_code.co_filename, line).lstrip()
     return statement.startswith(("raise ", "assert ")) and _package(frame) in _LIBRARIES
 

@@ -26,9 +26,13 @@ def test_our_own_errors_and_lightnings_are_mistakes_also_behind_others() -> None
 def test_what_a_library_refuses_is_a_mistake_and_what_it_fails_at_is_none() -> None:
     refused = caught(torch.optim.SGD, [nn.Parameter(torch.zeros(1))], lr=-1)
     assert sentence_of(refused) == "Invalid learning rate: -1"
+    optimizer = torch.optim.Adagrad(nn.Linear(2, 2).parameters(), differentiable=None)  # type: ignore[arg-type]
+    assert "must be bool, not NoneType" in str(sentence_of(caught(optimizer.step)))
     failed = caught(nn.Linear(2, 2), torch.zeros(1, 3))
     assert sentence_of(failed) is None
     assert sentence_of(caught(lambda: [][0])) is None
+    wrong_loss = caught(torch.optim.SGD(nn.Linear(2, 2).parameters()).step, lambda: nn.Linear(2, 2)(torch.zeros(1, 3)))
+    assert sentence_of(wrong_loss) is None
 
 
 def test_errors_of_the_disk_name_the_file() -> None:

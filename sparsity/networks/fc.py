@@ -3,6 +3,7 @@
 import math
 from collections import OrderedDict
 from itertools import pairwise
+from numbers import Integral
 from typing import Literal
 
 from torch import nn
@@ -37,7 +38,7 @@ class FC(nn.Sequential):
         bias: Literal["all", "hidden", "none"] = "hidden",
         init: WeightInit = "kaiming_normal",
     ) -> None:
-        if min(*input_shape, num_classes, depth, width) < 1:
+        if not all(isinstance(size, Integral) and size >= 1 for size in (*input_shape, num_classes, depth, width)):
             raise SparsityError(
                 "an FC network needs positive sizes, not "
                 f"input_shape={input_shape}, num_classes={num_classes}, depth={depth}, width={width}"

@@ -1,5 +1,6 @@
 """Residual networks for CIFAR (He et al. 2016, section 4.2), with 1x1 convolutions in shortcuts that change shape."""
 
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -90,7 +91,7 @@ class ResNet(nn.Module):
         super().__init__()
         if depth < 8 or depth % 6 != 2:
             raise SparsityError(f"a CIFAR ResNet has 6n + 2 layers (8, 14, 20, 26, 32, ...), not {depth}")
-        if min(width, num_classes, *input_shape) < 1:
+        if not all(isinstance(size, Integral) and size >= 1 for size in (width, num_classes, *input_shape)):
             raise SparsityError(
                 f"a ResNet needs positive sizes, not width={width}, num_classes={num_classes}, "
                 f"input_shape={input_shape}"

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -56,3 +58,11 @@ def test_without_affine_batchnorm_has_no_parameters() -> None:
 def test_a_depth_that_is_not_6n_plus_2_is_refused(depth: int) -> None:
     with pytest.raises(SparsityError, match="6n"):
         ResNet(depth)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"width": 0}, {"num_classes": None}, {"num_classes": 2.5}, {"input_shape": (3, 0, 8)}]
+)
+def test_sizes_that_are_no_positive_whole_numbers_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SparsityError, match="positive sizes"):
+        ResNet20(**wrong)
