@@ -81,7 +81,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
         if self._listeners is None or self.restarting:
             super().advance(data_fetcher)
             return
-        if self.val_loop.restarting:
+        if self.val_loop.restarting:  # setting it looks for loops within
             self.val_loop.restarting = False
         trainer, progress = self.trainer, self.batch_progress
 

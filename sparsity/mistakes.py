@@ -97,8 +97,8 @@ def _is_refusal(error: BaseException) -> bool:
     if not (places := _places(error)):
         return False
     frame, line = places[-1]
-    in_torch = takewhile(lambda place: _package(place[0]) == "torch", reversed(places))
-    if any(str(f.f_globals.get("__name__")).startswith("torch.optim") for f, _ in in_torch):
+    in_torch = takewhile(lambda frame: _package(frame) == "torch", reversed(_frames(error)))
+    if any(str(inner.f_globals.get("__name__")).startswith("torch.optim") for inner in in_torch):
         return True  # where only an optimizer's own options fail; the loss is computed in frames of ours
     statement = linecache.getline(frame.f_code.co_filename, line).lstrip()
     return statement.startswith(("raise ", "assert ")) and _package(frame) in _LIBRARIES

@@ -15,7 +15,7 @@ from sparsity.networks import FC, ResNet
 
 def sparse_checkpoint(path: Path, seed: int, **options: Any) -> Path:
     torch.manual_seed(seed)
-    network = FC(**{"depth": 3, "width": 8, **options})
+    network = FC(depth=3, width=8, **options)
     add_masks(network)
     set_mask(network, {name: torch.rand(mask.shape) < 0.3 for name, mask in masks(network).items()})
     save_checkpoint(network, path)

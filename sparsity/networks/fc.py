@@ -3,12 +3,11 @@
 import math
 from collections import OrderedDict
 from itertools import pairwise
-from numbers import Integral
 from typing import Literal
 
 from torch import nn
 
-from sparsity.errors import SparsityError
+from sparsity.errors import require_sizes
 from sparsity.networks.initialisation import WeightInit, initialise_weights
 
 
@@ -38,11 +37,7 @@ class FC(nn.Sequential):
         bias: Literal["all", "hidden", "none"] = "hidden",
         init: WeightInit = "kaiming_normal",
     ) -> None:
-        if not all(isinstance(size, Integral) and size >= 1 for size in (*input_shape, num_classes, depth, width)):
-            raise SparsityError(
-                "an FC network needs positive sizes, not "
-                f"input_shape={input_shape}, num_classes={num_classes}, depth={depth}, width={width}"
-            )
+        require_sizes("an FC network", input_shape=input_shape, num_classes=num_classes, depth=depth, width=width)
         units = [math.prod(input_shape)] + [width] * (depth - 1) + [num_classes]
         layers: dict[str, nn.Module] = {"flatten": nn.Flatten()}
         for number, (fan_in, fan_out) in enumerate(pairwise(units), start=1):

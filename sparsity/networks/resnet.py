@@ -1,13 +1,12 @@
 """Residual networks for CIFAR (He et al. 2016, section 4.2), with 1x1 convolutions in shortcuts that change shape."""
 
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sparsity.errors import SparsityError
+from sparsity.errors import SparsityError, require_sizes
 from sparsity.networks.initialisation import WeightInit, initialise_weights
 
 
@@ -91,11 +90,7 @@ class ResNet(nn.Module):
         super().__init__()
         if depth < 8 or depth % 6 != 2:
             raise SparsityError(f"a CIFAR ResNet has 6n + 2 layers (8, 14, 20, 26, 32, ...), not {depth}")
-        if not all(isinstance(size, Integral) and size >= 1 for size in (width, num_classes, *input_shape)):
-            raise SparsityError(
-                f"a ResNet needs positive sizes, not width={width}, num_classes={num_classes}, "
-                f"input_shape={input_shape}"
-            )
+        require_sizes("a ResNet", width=width, num_classes=num_classes, input_shape=input_shape)
         self.input_shape = tuple(input_shape)
         self.num_classes = num_classes
         self.conv = nn.Conv2d(input_shape[0], width, 3, padding=1, bias=False)
