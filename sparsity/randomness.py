@@ -1,7 +1,11 @@
 """Named random generators: every draw of this package comes from one, never from the global stream."""
 
 import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 
@@ -30,3 +34,16 @@ def named_generator(*names: object, seed: int | None = None) -> torch.Generator:
         seed: The base seed, see `derive_seed`.
     """
     return torch.Generator().manual_seed(derive_seed(*names, seed=seed))
+
+
+@contextmanager
+def unmoved_randomness() -> Iterator[None]:
+    """Put the global random states of torch, NumPy and Python back at the end, whatever draws from them meanwhile."""
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 - what other people's code draws from
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002
