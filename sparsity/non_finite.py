@@ -1,6 +1,6 @@
 """Where NaN or infinity comes from in a network that diverged."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, nullcontext
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsity.errors import NonFiniteError
+from sparsity.tensors import tensors_in
 
 
 def first_non_finite(network: nn.Module, step: Callable[[], Any], context: Callable[[], Any] = nullcontext) -> str:
@@ -19,23 +20,22 @@ def first_non_finite(network: nn.Module, step: Callable[[], Any], context: Calla
         context: Makes the context manager under which it runs.
     """
     # What is measured in a forward pass, like BatchNorm's means, is spoilt by the pass itself.
-    if layer := first_non_finite_layer(network.named_parameters()):
-        return f"layer {layer!r} has weights that are NaN or infinite"
+    layer = first_non_finite_layer(network.named_parameters())
+    if layer is not None:
+        return f"{in_words(layer)} has weights that are NaN or infinite"
     found: list[str] = []
 
     def look_at(name: str) -> Callable[..., None]:
-        def look(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            if not found and isinstance(output, Tensor) and not output.isfinite().all():
-                came_in = all(bool(t.isfinite().all()) for t in inputs if isinstance(t, Tensor))
-                what = "gives the first output" if came_in else "is given an input"
-                found.append(f"layer {name!r} {what} that is NaN or infinite")
+        def look(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+            if not found and not _all_finite(output):
+                what = "gives the first output" if _all_finite((args, kwargs)) else "is given an input"
+                found.append(f"{in_words(name)} {what} that is NaN or infinite")
 
         return look
 
-    leaves = {name: child for name, child in network.named_modules() if next(child.children(), None) is None}
     with ExitStack() as stack:
-        for name, leaf in leaves.items():
-            stack.callback(leaf.register_forward_hook(look_at(name)).remove)
+        for name, module in network.named_modules():  # of modules within modules the innermost is done first
+            stack.callback(module.register_forward_hook(look_at(name), with_kwargs=True).remove)
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(context())
@@ -44,8 +44,13 @@ def first_non_finite(network: nn.Module, step: Callable[[], Any], context: Calla
 
 
 def first_non_finite_layer(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
-    """Name of the first layer that has NaN or infinity in one of its named tensors, if one has."""
+    """Name of the first layer that has NaN or infinity in one of its named tensors; None if all are finite.
+
+    The name of the network itself is empty, and so is the answer if one of its own tensors is not finite.
+    """
     floats = [(name, tensor.detach()) for name, tensor in tensors if tensor.is_floating_point()]
+    if not floats:
+        return None
     finite = torch.stack([tensor.isfinite().all() for _, tensor in floats]).tolist()
     return next((name.rpartition(".")[0] for (name, _), ok in zip(floats, finite, strict=True) if not ok), None)
 
@@ -53,11 +58,33 @@ def first_non_finite_layer(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
 def require_finite_weights(network: nn.Module) -> None:
     """Refuse to go on with, or to save, a network that diverged.
 
+    Of buffers only running statistics are looked at, those whose names start with `running_` as in all normalisation
+    layers: others, such as attention masks and the ranges of quantisers, may be infinite by design.
+
     Raises:
-        NonFiniteError: Names the first layer with a weight or a running mean that is NaN or infinite.
+        NonFiniteError: Names the first layer with a weight or a running statistic that is NaN or infinite.
     """
-    if layer := first_non_finite_layer(network.state_dict().items()):
+    layer = first_non_finite_layer(_trained(network))
+    if layer is not None:
         raise NonFiniteError(
-            f"training diverged: layer {layer!r} has weights that are NaN or infinite; lower the learning rate or set "
-            "trainer.gradient_clip_val"
+            f"training diverged: {in_words(layer)} has weights that are NaN or infinite; lower the learning rate or "
+            "set trainer.gradient_clip_val"
         )
+
+
+def in_words(layer: str) -> str:
+    """A layer's name in a sentence; that of the network itself is empty."""
+    return f"layer {layer!r}" if layer else "the network itself"
+
+
+def _trained(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and running statistics in the order of the layers."""
+    for name, module in network.named_modules():
+        yield from module.named_parameters(name, recurse=False)
+        for member, tensor in module.named_buffers(name, recurse=False):
+            if member.rpartition(".")[2].startswith("running_"):
+                yield member, tensor
+
+
+def _all_finite(value: Any) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in tensors_in(value))
