@@ -19,10 +19,11 @@ from timing import timed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sparsity.forward import eval_mode
 from sparsity.masks import add_masks, density
 from sparsity.networks import FC, ResNet20, ResNet110
 from sparsity.pruning.iterative import prune_iteratively
-from sparsity.pruning.saliency import SynapticFlow, evaluating
+from sparsity.pruning.saliency import SynapticFlow
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {"FC": FC, "ResNet20": ResNet20, "ResNet110": ResNet110}
 DENSITY = 0.1
@@ -51,7 +52,7 @@ def main() -> None:
 
 def prune_here(network: nn.Module, iterations: int) -> None:
     add_masks(network)
-    with evaluating(network):
+    with eval_mode(network):
         saliency = SynapticFlow(network, network.input_shape)  # type: ignore[arg-type]
         prune_iteratively(network, saliency, DENSITY, iterations)
     assert abs(density(network) - DENSITY) < 1e-4

@@ -20,7 +20,8 @@ from sparsity.analysis.files import next_folder, write_comparisons, write_json, 
 from sparsity.analysis.records import Row
 from sparsity.analysis.topology import Topology, layer_table, summary, topology
 from sparsity.analysis.weights import Array
-from sparsity.callbacks.pruning import find_pruner, sample_shape
+from sparsity.callbacks.batches import sample_shape
+from sparsity.callbacks.pruning import find_pruner
 from sparsity.callbacks.zeros import network_of
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.interop import load_network

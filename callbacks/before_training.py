@@ -9,18 +9,19 @@ import pytorch_lightning as pl
 from torch import nn
 from typing_extensions import override
 
-from sparsity.callbacks.pruning import PruningCallback, run_seed, sample_shape
+from sparsity.callbacks.batches import sample_shape
+from sparsity.callbacks.pruning import PruningCallback, run_seed
 from sparsity.callbacks.zeros import network_of
 from sparsity.errors import require_whole_number
+from sparsity.forward import eval_mode
 from sparsity.interop import load_masks
-from sparsity.masks import Mask, add_masks, masked_layers, masks
+from sparsity.masks import Mask, masked_layers, masks
 from sparsity.pruning.allocation import Allocation
 from sparsity.pruning.clustered import clustered_saliency
 from sparsity.pruning.iterative import prune_iteratively
 from sparsity.pruning.saliency import (
     Saliency,
     SynapticFlow,
-    evaluating,
     lamp_saliency,
     magnitude_saliency,
     random_saliency,
@@ -43,6 +44,10 @@ class FixedMask(PruningCallback):
     def __init__(self, density: float, rescale: Rescale = "none", **options: Any) -> None:
         super().__init__(density, **options)
         self.rescale: Rescale = rescale
+
+    @override
+    def reset(self) -> None:
+        super().reset()
         self._pruned = False
 
     @abstractmethod
@@ -55,7 +60,7 @@ class FixedMask(PruningCallback):
         return self._pruned
 
     @override
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def begin_fit(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._pruned:
             self.masks_changed(trainer)
             return
@@ -68,6 +73,7 @@ class FixedMask(PruningCallback):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
         self._pruned = state_dict["pruned"]
 
 
@@ -94,7 +100,7 @@ class PruneBeforeTraining(FixedMask):
         network = network_of(pl_module)
         weights = {name: layer.get_parameter("weight") for name, layer in masked_layers(network).items()}
         dense = {name: weight.detach().clone() for name, weight in weights.items()}
-        prune_iteratively(
+        by_lot = prune_iteratively(
             network,
             self.saliency(trainer, pl_module),
             self.density,
@@ -103,6 +109,7 @@ class PruneBeforeTraining(FixedMask):
             self._layer_densities,
             self.min_kept,
         )
+        self.tell_lots(by_lot, masks(network))
         for name, weight in weights.items():
             weight.data.copy_(dense[name])
         return {name: mask.clone() for name, mask in masks(network).items()}
@@ -217,7 +224,7 @@ class SynFlow(PruneIteratively):
 
     @override
     def find_mask(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Mask:
-        with evaluating(network_of(pl_module)):  # once, not in every iteration
+        with eval_mode(network_of(pl_module)):  # once, not in every iteration
             return super().find_mask(trainer, pl_module)
 
 
@@ -240,15 +247,15 @@ class MaskFrom(FixedMask):
         self.mask_from = mask_from
 
     @override
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage == "fit":
-            network = network_of(pl_module)
-            if not masked_layers(network):
-                add_masks(network)
-            self._mask = load_masks(self.mask_from, network)
-            kept = sum(int(m.sum()) for m in self._mask.values())
-            self.density = kept / sum(m.numel() for m in self._mask.values())
-        super().setup(trainer, pl_module, stage)
+    def check(self, network: nn.Module) -> None:
+        self._mask = load_masks(self.mask_from, network)
+        kept = sum(int(m.sum()) for m in self._mask.values())
+        self.density = kept / sum(m.numel() for m in self._mask.values())
+        super().check(network)
+
+    @override
+    def count(self, network: nn.Module, *_: Any, **__: Any) -> int:
+        return sum(int(m.sum()) for m in self._mask.values())
 
     @override
     def find_mask(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Mask:

@@ -9,7 +9,8 @@ from rich.table import Table
 from typing_extensions import override
 
 from sparsity.analysis.flops import flops, output_positions
-from sparsity.callbacks.pruning import find_pruner, sample_shape
+from sparsity.callbacks.batches import sample_shape
+from sparsity.callbacks.pruning import find_pruner
 from sparsity.callbacks.zeros import network_of
 from sparsity.masks import masked_layers, masks, sizes
 

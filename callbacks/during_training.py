@@ -1,6 +1,8 @@
 """Pruning during training: gradual magnitude pruning, and sparse training with a mask that moves (SET, RigL)."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -11,15 +13,16 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from sparsity.callbacks.before_training import Rescale
-from sparsity.callbacks.pruning import PruningCallback, run_seed
+from sparsity.callbacks.pruning import PruningCallback, require_new_trainer, run_seed
 from sparsity.callbacks.zeros import network_of
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.masks import Mask, masked_layers, masks, set_mask
 from sparsity.pruning.allocation import Allocation
 from sparsity.pruning.exchange import exchange
+from sparsity.pruning.iterative import scheduled_count
 from sparsity.pruning.rescale import rescale_to_kept_fan_in
 from sparsity.pruning.saliency import Saliency, magnitude_saliency, random_saliency, sums_are_finite
-from sparsity.pruning.schedules import cosine_decay
+from sparsity.pruning.schedules import Schedule, cosine_decay
 from sparsity.pruning.selection import keep_highest
 from sparsity.randomness import derive_seed
 
@@ -52,8 +55,12 @@ class PruneDuringTraining(PruningCallback):
         self.start = start
         self.stop = stop
         self.interval = interval
-        self._first_step: int | None = None
-        self._last_step = 0
+
+    @override
+    def reset(self) -> None:
+        super().reset()
+        self._plan: Plan | None = None
+        self._last_change = -1
         self._seed = 0
 
     @abstractmethod
@@ -69,14 +76,20 @@ class PruneDuringTraining(PruningCallback):
         return False
 
     @override
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._first_step is None:
-            self._plan(trainer)
+    def begin_fit(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if len(trainer.optimizers) > 1:
+            raise SparsityError(
+                f"{type(self).__name__} changes masks between the steps of one optimizer, and this module has "
+                f"{len(trainer.optimizers)}; prune before training, or train with one"
+            )
+        if self._plan is None:
+            require_new_trainer(trainer, type(self).__name__)
+            self._plan = self._make_plan(trainer)
             self._seed = derive_seed(type(self).__name__, seed=run_seed(trainer))
             self.begin(network_of(pl_module))
-        super().on_fit_start(trainer, pl_module)
+        super().begin_fit(trainer, pl_module)
 
-    def _plan(self, trainer: pl.Trainer) -> None:
+    def _make_plan(self, trainer: pl.Trainer) -> "Plan":
         name, total = type(self).__name__, trainer.estimated_stepping_batches
         if total == float("inf"):
             raise SparsityError(f"{name} needs to know the length of the run; set trainer.max_epochs or max_steps")
@@ -86,45 +99,72 @@ class PruneDuringTraining(PruningCallback):
             raise SparsityError(
                 f"{name} finds no step between {self.start:g} and {self.stop:g} of a run of {steps} steps; train longer"
             )
-        self._first_step, self._last_step = first, last
-        self.interval = self.interval or min(100, max(1, steps // 40))
-        rank_zero_info(f"{name}: a new mask every {self.interval} steps, from step {first} to {last} of {steps}")
+        plan = Plan(first, last, self.interval or min(100, max(1, steps // 40)))
+        rank_zero_info(f"{name}: a new mask every {plan.interval} steps, from step {first} to {last} of {steps}")
+        return plan
+
+    @override
+    def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not self._is_due(trainer):  # a change may want the gradients of pruned weights
+            super().on_after_backward(trainer, pl_module)
 
     @override
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        if self._is_due(trainer.global_step):
-            assert self._first_step is not None
-            network = network_of(pl_module)
-            step, steps = trainer.global_step - self._first_step, self._last_step - self._first_step
+        if self._is_due(trainer):
+            assert self._plan is not None
+            network, self._last_change = network_of(pl_module), _position(trainer)
+            step, steps = self._last_change - self._plan.first, self._plan.last - self._plan.first
             set_mask(network, self.new_mask(network, step, steps), trainer.optimizers)
             self.masks_changed(trainer)
         super().on_before_optimizer_step(trainer, pl_module, optimizer)
 
-    def _is_due(self, step: int) -> bool:
-        assert self._first_step is not None
-        assert self.interval is not None
-        if not self._first_step <= step <= self._last_step:
-            return False
-        return step == self._last_step or (step - self._first_step) % self.interval == 0
+    def _is_due(self, trainer: pl.Trainer) -> bool:
+        """Whether the step at hand changes the mask; some optimizers ask for its gradients more than once."""
+        assert self._plan is not None
+        position = _position(trainer)
+        return position != self._last_change and self._plan.changes_at(position)
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {
-            **super().state_dict(),
-            "first_step": self._first_step,
-            "last_step": self._last_step,
-            "interval": self.interval,
-            "seed": self._seed,
-        }
+        plan = None if self._plan is None else asdict(self._plan)
+        return {**super().state_dict(), "plan": plan, "seed": self._seed, "last_change": self._last_change}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._first_step = state_dict["first_step"]
-        self._last_step = state_dict["last_step"]
-        self.interval = state_dict["interval"]
+        super().load_state_dict(state_dict)
+        plan = state_dict["plan"]
+        self._plan = None if plan is None else Plan(**plan)
         self._seed = state_dict["seed"]
+        self._last_change = state_dict["last_change"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When the mask changes.
+
+    Args:
+        first: Step of the first change, counted from 0.
+        last: Step of the last change.
+        interval: Steps between changes.
+    """
+
+    first: int
+    last: int
+    interval: int
+
+    def changes_at(self, step: int) -> bool:
+        """Whether the mask changes right before a step."""
+        if not self.first <= step <= self.last:
+            return False
+        return step == self.last or (step - self.first) % self.interval == 0
+
+
+def _position(trainer: pl.Trainer) -> int:
+    """Steps taken so far, as the length of a run counts them: batches, if the module steps by itself."""
+    module = trainer.lightning_module
+    return trainer.global_step if module.automatic_optimization else trainer.fit_loop.total_batch_idx
 
 
 class GradualMagnitude(PruneDuringTraining):
@@ -142,6 +182,10 @@ class GradualMagnitude(PruneDuringTraining):
         self, density: float, start: float = 0.2, stop: float = 0.75, interval: int | None = None, **options: Any
     ) -> None:
         super().__init__(density, start, stop, interval, **options)
+
+    @override
+    def reset(self) -> None:
+        super().reset()
         self._final = False
 
     @property
@@ -153,7 +197,7 @@ class GradualMagnitude(PruneDuringTraining):
     def new_mask(self, network: nn.Module, step: int, steps: int) -> Mask:
         self._final = step == steps
         count = self.count(network, step, steps, "cubic")
-        return keep_highest(magnitude_saliency(network), count, masks(network), self.min_kept)
+        return self.select(network, magnitude_saliency(network), count)
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -206,11 +250,21 @@ class SparseTraining(PruneDuringTraining):
     @property
     @override
     def is_final(self) -> bool:
-        return self._first_step is not None
+        return self._plan is not None
+
+    @override
+    def count(
+        self, network: nn.Module, step: int = 1, steps: int = 1, schedule: Schedule = "exponential"
+    ) -> int | Mapping[str, int]:
+        # Whatever the network kept before: a mask that moves may grow.
+        return scheduled_count(network, step, steps, self.density, schedule, self._layer_densities)
 
     @override
     def begin(self, network: nn.Module) -> None:
-        mask = keep_highest(random_saliency(network, self._seed), self.count(network), masks(network))
+        # Weights that were kept before come first, so that a network that is sparse already is cut further.
+        order = {n: s + masks(network)[n] for n, s in random_saliency(network, self._seed).items()}
+        everything = {name: torch.ones_like(m) for name, m in masks(network).items()}
+        mask = keep_highest(order, self.count(network), everything)
         if self.rescale == "kept_fan_in":
             rescale_to_kept_fan_in(network, mask)
         set_mask(network, mask)
@@ -222,7 +276,9 @@ class SparseTraining(PruneDuringTraining):
         if not sums_are_finite(growth):
             return masks(network)
         weights = {name: layer.get_parameter("weight").detach() for name, layer in masked_layers(network).items()}
-        return exchange(weights, growth, masks(network), self.drop_fraction * cosine_decay(step, steps))
+        moved = exchange(weights, growth, masks(network), self.drop_fraction * cosine_decay(step, steps))
+        self.tell_lots(moved.by_lot, moved.masks)
+        return moved.masks
 
 
 class SET(SparseTraining):

@@ -10,9 +10,9 @@ from torch.optim import SGD, Optimizer
 from typing_extensions import override
 
 from sparsity.callbacks.pruning import Scope
-from sparsity.callbacks.score_search import FlatScores, ScoreSearch
+from sparsity.callbacks.score_search import FlatScores, ScoreSearch, SearchPlan
 from sparsity.errors import SparsityError
-from sparsity.masks import Mask
+from sparsity.masks import Mask, masks
 
 
 class EdgePopup(ScoreSearch):
@@ -53,34 +53,30 @@ class EdgePopup(ScoreSearch):
     @property
     @override
     def is_final(self) -> bool:
-        return super().is_final or self._cuts_done == self._cuts_planned
+        return super().is_final or (self._plan is not None and self._cuts_done >= self._plan.cuts)
 
     @property
     @override
     def finds_mask(self) -> bool:
-        return self._finetunes
+        return self._plan is None or self._plan.finetune > 0
 
     @override
-    def plan(self, max_epochs: int) -> str:
+    def plan(self, max_epochs: int) -> SearchPlan:
         search = max_epochs if self.search_epochs is None else self.search_epochs
         if search > max_epochs:
             raise SparsityError(f"search_epochs {search} is more than trainer.max_epochs {max_epochs}; lower it")
-        self.search_epochs = search
-        self._finetunes = search < max_epochs
-        if self.period is not None and self._cuts_planned < 1:
+        plan = SearchPlan(search, max_epochs - search, self.period)
+        if self.period is not None and plan.cuts < 1:
             raise SparsityError(
                 f"no cut falls into a search of {search} epochs with period {self.period}; leave it out for a fixed "
                 "density, or search longer"
             )
-        density = f"density falling in {self._cuts_planned} cuts" if self.period else f"density {self.density:g}"
-        return f"{search} epochs of search at {density}, then {max_epochs - search} of finetuning"
+        return plan
 
-    @property
     @override
-    def _cuts_planned(self) -> int:
-        assert self.search_epochs is not None
-        # A cut takes effect as the next epoch begins: in a run that ends with the search the last one has none.
-        return self._cuts_due(self.search_epochs if self._finetunes else self.search_epochs - 1)
+    def in_words(self, plan: SearchPlan) -> str:
+        density = f"density falling in {plan.cuts} cuts" if plan.cuts else f"density {self.density:g}"
+        return f"{plan.search} epochs of search at {density}, then {plan.finetune} of finetuning"
 
     @override
     def initial_scores(self, weight: Tensor, generator: torch.Generator) -> Tensor:
@@ -93,15 +89,18 @@ class EdgePopup(ScoreSearch):
         return SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-4)
 
     @override
-    def _start(self, trainer: pl.Trainer, network: nn.Module) -> dict[str, Tensor]:
-        start = super()._start(trainer, network)
+    def _first_scores(self, trainer: pl.Trainer, network: nn.Module) -> dict[str, Tensor]:
+        start = super()._first_scores(trainer, network)
+        # What was pruned before has no slope either: its score stays 0, and others come first.
+        start["scores"] *= torch.cat([m.flatten().cpu() for m in masks(network).values()])
         if self.scale_fan:
             start["frozen"] /= self.density**0.5
         return start
 
     @override
     def choose(self, search: FlatScores) -> Tensor:
-        count = self.count(search.network, *((self._cuts_done, self._cuts_planned) if self.period else ()))
+        cuts = 0 if self._plan is None else self._plan.cuts
+        count = self.count(search.network, min(self._cuts_done, cuts), cuts) if cuts else self.count(search.network)
         scores = search.scores.detach().abs()
         if isinstance(count, int):
             return _highest(scores, count)

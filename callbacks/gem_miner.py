@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from typing_extensions import override
 
-from sparsity.callbacks.score_search import FlatScores, ScoreSearch
+from sparsity.callbacks.score_search import FlatScores, ScoreSearch, SearchPlan
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.masks import Mask, masks, set_mask
 from sparsity.pruning.score_search import (
@@ -21,7 +21,6 @@ from sparsity.pruning.score_search import (
     round_scores,
     score_penalty_gradient,
 )
-from sparsity.pruning.selection import keep_highest
 from sparsity.randomness import named_generator
 
 
@@ -92,23 +91,27 @@ class GemMiner(ScoreSearch):
         self.invert = invert
 
     @override
-    def plan(self, max_epochs: int) -> str:
+    def plan(self, max_epochs: int) -> SearchPlan:
         search = max_epochs // 2 if self.search_epochs is None else self.search_epochs
         if not 2 <= search < max_epochs:
             raise SparsityError(
                 f"GemMiner needs at least 2 epochs of search and 1 of finetuning; trainer.max_epochs {max_epochs} "
                 f"with search_epochs {search} leaves {search} and {max_epochs - search}"
             )
-        self.search_epochs = search
-        self.period = max(1, search // 30) if self.period is None else self.period
-        if self._cuts_planned < 1:
+        period = max(1, search // 30) if self.period is None else self.period
+        plan = SearchPlan(search, max_epochs - search, period)
+        if plan.cuts < 1:
             raise SparsityError(
-                f"no cut falls into a search of {search} epochs with period {self.period}; "
+                f"no cut falls into a search of {search} epochs with period {period}; "
                 f"a period of at most {search - 1} makes one"
             )
+        return plan
+
+    @override
+    def in_words(self, plan: SearchPlan) -> str:
         return (
-            f"{search} epochs of search with {self._cuts_planned} cuts (period {self.period}), "
-            f"then {max_epochs - search} of finetuning"
+            f"{plan.search} epochs of search with {plan.cuts} cuts (period {plan.period}), "
+            f"then {plan.finetune} of finetuning"
         )
 
     @override
@@ -135,9 +138,10 @@ class GemMiner(ScoreSearch):
     @override
     def cut(self, trainer: pl.Trainer, search: FlatScores) -> None:
         network = search.network
-        count = self.count(network, self._cuts_done, self._cuts_planned)
+        assert self._plan is not None
+        count = self.count(network, self._cuts_done, self._plan.cuts)
         saliency = search.by_layer(search.scores.detach().abs() * (-1 if self.invert else 1))
-        mask = keep_highest(saliency, count, masks(network), self.min_kept)
+        mask = self.select(network, saliency, count)
         self._refuse_dead_layers(trainer, mask)
         set_mask(network, trainer.strategy.broadcast(mask) if trainer.world_size > 1 else mask)
         search.read_masks()

@@ -1,6 +1,7 @@
 """Lottery tickets: train, cut the smallest weights, rewind, and train again, in one fit."""
 
 import math
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
@@ -9,12 +10,11 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sparsity.callbacks.checkpoint import SparseCheckpoint
-from sparsity.callbacks.pruning import PruningCallback
+from sparsity.callbacks.pruning import PruningCallback, require_new_trainer
 from sparsity.callbacks.zeros import network_of
 from sparsity.errors import SparsityError, require_whole_number
-from sparsity.masks import density, masks, set_mask
+from sparsity.masks import MASK, density, set_mask
 from sparsity.pruning.saliency import magnitude_saliency
-from sparsity.pruning.selection import keep_highest
 
 Rewind = Literal["init", "learning_rate"]
 
@@ -52,56 +52,59 @@ class IterativeMagnitude(PruningCallback):
             require_whole_number("the step to rewind to", rewind, at_least=0)
         self.rounds = rounds
         self.rewind: Rewind | int = rewind
-        self._epochs = 0
+
+    @override
+    def reset(self) -> None:
+        super().reset()
+        self._plan: TicketPlan | None = None
         self._cuts_done = 0
         self._origin: dict[str, Any] | None = None
-        self._started = False
 
     @property
     @override
     def is_final(self) -> bool:
-        return self._cuts_done == self.rounds
+        return self._plan is not None and self._cuts_done == self._plan.rounds
 
     @property
     @override
     def finds_mask(self) -> bool:
         return self.rewind != "learning_rate"
 
-    @override
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        super().setup(trainer, pl_module, stage)
-        if stage == "fit":
-            self._plan(trainer.max_epochs)
+    def make_plan(self, max_epochs: int | None) -> "TicketPlan":
+        """Divide a run into rounds.
 
-    def _plan(self, max_epochs: int | None) -> None:
+        Raises:
+            SparsityError: If there are not enough epochs.
+        """
         if max_epochs is None or max_epochs < 2:
             raise SparsityError("IterativeMagnitude trains at least twice; set trainer.max_epochs to 2 or more")
-        if self.rounds is None:
+        rounds = self.rounds
+        if rounds is None:
             fifths = math.ceil(math.log(self.density) / math.log(0.8) - 1e-9)
-            self.rounds = max(1, min(fifths, max_epochs // 2 - 1))
-        self._epochs = max_epochs // (self.rounds + 1)
-        if self._epochs < 1:
+            rounds = max(1, min(fifths, max_epochs // 2 - 1))
+        if max_epochs < rounds + 1:
             raise SparsityError(
-                f"{self.rounds} rounds need {self.rounds + 1} trainings of at least an epoch; trainer.max_epochs is "
-                f"{max_epochs}"
+                f"{rounds} rounds need {rounds + 1} trainings of at least an epoch; trainer.max_epochs is {max_epochs}"
             )
+        return TicketPlan(rounds, max_epochs // (rounds + 1))
 
     @override
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        super().on_fit_start(trainer, pl_module)
-        if not self._started:
-            self._started = True
-            self._require_reachable_step(trainer)
+    def begin_fit(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().begin_fit(trainer, pl_module)
+        if self._plan is None:
+            require_new_trainer(trainer, type(self).__name__)
+            self._plan = self.make_plan(trainer.max_epochs)
+            self._require_reachable_step(trainer, self._plan)
             rank_zero_info(
-                f"IterativeMagnitude: {self.rounds} cuts between trainings of {self._epochs} epochs, "
+                f"IterativeMagnitude: {self._plan.rounds} cuts between trainings of {self._plan.epochs} epochs, "
                 f"rewinding to {self.rewind if isinstance(self.rewind, str) else f'step {self.rewind}'}"
             )
 
-    def _require_reachable_step(self, trainer: pl.Trainer) -> None:
+    def _require_reachable_step(self, trainer: pl.Trainer, plan: "TicketPlan") -> None:
         if not isinstance(self.rewind, int):
             return
         total, epochs = trainer.estimated_stepping_batches, trainer.max_epochs
-        steps = int(total * self._epochs / epochs)  # type: ignore[operator]
+        steps = int(total * plan.epochs / epochs)  # type: ignore[operator]
         if self.rewind >= steps:
             raise SparsityError(
                 f"the step {self.rewind} to rewind to is not within the first training of {steps} steps; "
@@ -110,9 +113,9 @@ class IterativeMagnitude(PruningCallback):
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert self.rounds is not None
+        assert self._plan is not None
         # What belongs to the end of an epoch is done here, since a checkpoint of that epoch was saved before.
-        if self._cuts_done < min(self.rounds, trainer.current_epoch // self._epochs):
+        if self._cuts_done < min(self._plan.rounds, trainer.current_epoch // self._plan.epochs):
             self._end_round(trainer)
             self._cut(trainer, network_of(pl_module))
 
@@ -126,6 +129,7 @@ class IterativeMagnitude(PruningCallback):
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
         if self.is_final:
             self._end_round(trainer)
 
@@ -141,11 +145,11 @@ class IterativeMagnitude(PruningCallback):
             checkpoints.save_network(trainer, f"round_{self._cuts_done}.ckpt")
 
     def _cut(self, trainer: pl.Trainer, network: nn.Module) -> None:
-        assert self.rounds is not None
+        assert self._plan is not None
         assert self._origin is not None
         self._cuts_done += 1
-        count = self.count(network, self._cuts_done, self.rounds)
-        mask = keep_highest(magnitude_saliency(network), count, masks(network), self.min_kept)
+        count = self.count(network, self._cuts_done, self._plan.rounds)
+        mask = self.select(network, magnitude_saliency(network), count)
         if self.rewind != "learning_rate":
             network.load_state_dict(self._origin["network"], strict=False)
         if self.is_final:
@@ -157,20 +161,35 @@ class IterativeMagnitude(PruningCallback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "rounds": self.rounds, "cuts_done": self._cuts_done, "origin": self._origin}
+        plan = None if self._plan is None else asdict(self._plan)
+        return {**super().state_dict(), "plan": plan, "cuts_done": self._cuts_done, "origin": self._origin}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._started = True
-        self.rounds = state_dict["rounds"]
+        super().load_state_dict(state_dict)
+        plan = state_dict["plan"]
+        self._plan = None if plan is None else TicketPlan(**plan)
         self._cuts_done = state_dict["cuts_done"]
         self._origin = state_dict["origin"]
+
+
+@dataclass(frozen=True)
+class TicketPlan:
+    """How a run is divided.
+
+    Args:
+        rounds: Cuts; there is one training more.
+        epochs: Of each training; the last one has what is left.
+    """
+
+    rounds: int
+    epochs: int
 
 
 def _state(trainer: pl.Trainer, network: nn.Module, batch_idx: int) -> dict[str, Any]:
     """Where a training is now: all of the network but its masks, its schedules, and the place in the data."""
     return {
-        "network": {n: _copy(t) for n, t in network.state_dict().items() if not n.endswith("weight_mask")},
+        "network": {n: _copy(t) for n, t in network.state_dict().items() if not n.endswith(MASK)},
         "schedules": [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
         "learning_rates": [[group["lr"] for group in o.param_groups] for o in trainer.optimizers],
         "epoch": trainer.current_epoch,

@@ -1,27 +1,32 @@
 """The base of all pruning callbacks: exact density, zeros that stay zero, one mask on all ranks."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, cast, get_args
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, StochasticWeightAveraging, WeightAveraging
-from pytorch_lightning.utilities import rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from typing_extensions import override
 
-from sparsity.callbacks.zeros import KeepMasks, ZeroKeeper, network_of
+from sparsity.callbacks.zeros import KeepMasks, network_of
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.interop import load_masks
-from sparsity.masks import Mask, add_masks, kept, masked_layers, masks, set_mask, sizes
+from sparsity.masks import Mask, add_masks, density, kept, masked_layers, masks, set_mask, sizes
 from sparsity.pruning.ablation import Ablation, ablate
 from sparsity.pruning.allocation import Allocation, LayerDensities
 from sparsity.pruning.iterative import scheduled_count
 from sparsity.pruning.rescale import rescale_to_kept_fan_in
+from sparsity.pruning.saliency import Saliency
 from sparsity.pruning.schedules import Schedule
+from sparsity.pruning.selection import select
 
 Scope = Literal["global", "layer"]
+
+_MANY_LOTS = 0.01
+"""A share of lots that is a warning and not a remark."""
 
 
 class PruningCallback(KeepMasks, ABC):
@@ -56,8 +61,8 @@ class PruningCallback(KeepMasks, ABC):
         allocation: Allocation | list[float] | dict[str, float] | str | None = None,
         min_kept: int = 0,
     ) -> None:
-        if not 0 < density <= 1:  # also refuses NaN
-            raise SparsityError(f"density is the fraction of weights to keep, in (0, 1]; {density} is not")
+        if not isinstance(density, int | float) or not 0 < density <= 1:  # also refuses NaN
+            raise SparsityError(f"density is the fraction of weights to keep, a number in (0, 1]; {density!r} is not")
         require_whole_number("min_kept", min_kept, at_least=0)
         super().__init__()
         self.density = density
@@ -81,21 +86,48 @@ class PruningCallback(KeepMasks, ABC):
         return True
 
     @override
+    def reset(self) -> None:
+        super().reset()
+        self._kept_at_start: dict[str, int] | None = None
+        self._said_lots = False
+
+    @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
         if stage != "fit":
             return
+        pruners = [type(c).__name__ for c in trainer.callbacks if isinstance(c, PruningCallback)]  # type: ignore[attr-defined]
+        if len(pruners) > 1:
+            raise SparsityError(f"a run has at most one pruner, not {' and '.join(pruners)}; remove all but one")
+        self._refuse_broken_averaging(trainer)
+
+    @override
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         network = network_of(pl_module)
+        self.take_layers(pl_module)
         if not masked_layers(network):
-            add_masks(network)
+            add_masks(network)  # says what there would have to be
+        if self._kept_at_start is None:
+            self._kept_at_start = kept(network)
+        self.check(network)
+        _require_training(trainer, network, type(self).__name__)
+        self.begin_fit(trainer, pl_module)
+
+    def begin_fit(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """What happens right before training, when all layers are there, or a resumed fit has its state back."""
+        self.masks_changed(trainer)
+
+    def check(self, network: nn.Module) -> None:
+        """Refuse what cannot be done with this network, before anything is done.
+
+        Raises:
+            SparsityError: Says what, and what to ask for instead.
+        """
         total = sum(sizes(network).values())
         if round(self.density * total) < 1:
             raise SparsityError(
                 f"density {self.density:g} keeps none of {total:,} weights; ask for at least {1 / total:.2g}"
             )
-        pruners = [type(c).__name__ for c in trainer.callbacks if isinstance(c, PruningCallback)]  # type: ignore[attr-defined]
-        if len(pruners) > 1:
-            raise SparsityError(f"a run has at most one pruner, not {' and '.join(pruners)}; remove all but one")
-        self._refuse_broken_averaging(trainer)
         self._layer_densities = self._read_allocation(network)
         self.count(network)
         self._check_ablation(network)
@@ -125,15 +157,58 @@ class PruningCallback(KeepMasks, ABC):
         self, network: nn.Module, step: int = 1, steps: int = 1, schedule: Schedule = "exponential"
     ) -> int | Mapping[str, int]:
         """How many weights are kept after `step` of `steps`: of the network, or of each layer by the allocation."""
-        return scheduled_count(network, step, steps, self.density, schedule, self._layer_densities)
+        return scheduled_count(network, step, steps, self.density, schedule, self._layer_densities, self._kept_at_start)
+
+    def select(self, network: nn.Module, saliency: Saliency, count: int | Mapping[str, int]) -> dict[str, Tensor]:
+        """The masks that keep the highest of the weights kept now; says if a lot had to choose."""
+        selection = select(saliency, count, masks(network), self.min_kept)
+        self.tell_lots(selection.by_lot, selection.masks)
+        return selection.masks
+
+    def tell_lots(self, by_lot: Mask, mask: Mask) -> None:
+        """Say, once in a fit, how many weights are kept only because a lot chose them among equals.
+
+        Args:
+            by_lot: What a `Selection` has.
+            mask: What is kept.
+        """
+        if self._said_lots or not by_lot:
+            return
+        names = list(by_lot)
+        lots = torch.stack([(by_lot[name] & mask[name]).sum() for name in names]).tolist()
+        if not sum(lots):
+            return
+        self._said_lots = True
+        counts = {name: int(mask[name].sum()) for name in mask}
+        shares = [f"{name} {lot / counts[name]:.1%}" for name, lot in zip(names, lots, strict=True) if lot]
+        share = sum(lots) / sum(counts.values())
+        say = rank_zero_warn if share >= _MANY_LOTS else rank_zero_info
+        say(
+            f"{type(self).__name__} chose {share:.2%} of the weights it keeps by lot, since it ranks them equal to weights "
+            f"that it prunes (of {', '.join(shares[:10])}{', ...' * (len(shares) > 10)})"
+        )
 
     @override
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.masks_changed(trainer)
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not self.is_final and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            rank_zero_warn(
+                f"the run ended before {type(self).__name__} was done: the network has density "
+                f"{density(network_of(pl_module)):.6g}, not {self.density:g}; train longer"
+            )
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {"density": self.density, "ablation": self.ablation}
+        return {
+            "density": self.density,
+            "ablation": self.ablation,
+            "layers": self._names,
+            "kept_at_start": self._kept_at_start,
+        }
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._names = state_dict["layers"]
+        self._kept_at_start = state_dict["kept_at_start"]
 
     def train_mask(self, trainer: pl.Trainer, mask: Mask, rescale: bool = False) -> None:
         """Set the final mask, or what an ablation makes of it.
@@ -170,9 +245,7 @@ class PruningCallback(KeepMasks, ABC):
         network = network_of(trainer.lightning_module)
         if trainer.world_size > 1:
             set_mask(network, trainer.strategy.broadcast(masks(network)), trainer.optimizers)
-        self._zeros = self._zeros or ZeroKeeper(network)
-        self._zeros.refresh()
-        self._zeros.attach(trainer.optimizers)
+        self._keep_zeros(trainer, network)
 
     def _refuse_broken_averaging(self, trainer: pl.Trainer) -> None:
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
@@ -204,23 +277,31 @@ def run_seed(trainer: pl.Trainer) -> int:
     return seed
 
 
-def sample_shape(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[int, ...]:
-    """Shape of one input sample: of the module's `example_input_array`, the data module, or the first training batch.
+def require_new_trainer(trainer: pl.Trainer, pruner: str) -> None:
+    """Refuse a Trainer that has trained something else: it counts its epochs and steps on, and plans start at 0.
 
     Raises:
-        SparsityError: If none of them tells.
+        SparsityError: If it has taken steps.
     """
-    if isinstance(module.example_input_array, Tensor):
-        return tuple(module.example_input_array.shape[1:])
-    data = trainer.datamodule  # type: ignore[attr-defined]
-    if hasattr(data, "input_shape"):
-        return tuple(data.input_shape)
-    trainer.fit_loop.setup_data()
-    batch: Any = next(iter(cast("Iterable[Any]", trainer.train_dataloader)))
-    images = batch[0] if isinstance(batch, list | tuple) else batch
-    if not isinstance(images, Tensor):
+    if trainer.global_step > 0 and not trainer.ckpt_path:
         raise SparsityError(
-            f"cannot tell the input's shape from a {type(images).__name__}; "
-            f"set example_input_array in {type(module).__name__}"
+            f"{pruner} plans a whole run, and this Trainer counts on from step {trainer.global_step} of another; make "
+            "a new Trainer for a new fit"
         )
-    return tuple(images.shape[1:])
+
+
+def _require_training(trainer: pl.Trainer, network: nn.Module, pruner: str) -> None:
+    """Refuse to prune what does not train: it would be destroyed, and not be what the density is meant for."""
+    trained = {id(p) for o in trainer.optimizers for group in o.param_groups for p in group["params"]}
+    layers = masked_layers(network)
+    idle = [
+        n
+        for n, layer in layers.items()
+        if not (w := layer.get_parameter("weight")).requires_grad or id(w) not in trained
+    ]
+    if idle and trained:
+        raise SparsityError(
+            f"{pruner} would prune layer {idle[0]!r}{f' and {len(idle) - 1} others' * (len(idle) > 1)}, whose weight "
+            "does not train (requires_grad is False, or no optimizer has it); let it train, or exclude it: "
+            "add_masks(network, exclude=[...]), model.dense_layers on the command line"
+        )

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
@@ -14,7 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from typing_extensions import override
 
-from sparsity.callbacks.pruning import PruningCallback, run_seed
+from sparsity.callbacks.pruning import PruningCallback, require_new_trainer, run_seed
 from sparsity.callbacks.zeros import network_of
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.masks import Mask, masked_layers, masks, sizes
@@ -67,6 +68,11 @@ class ScoreSearch(PruningCallback):
         self.lr_scheduler = lr_scheduler
         self.signed_constant = signed_constant
         self.train_affine = train_affine
+
+    @override
+    def reset(self) -> None:
+        super().reset()
+        self._plan: SearchPlan | None = None
         self._phase: Literal["search", "finetune"] = "search"
         self._cuts_done = 0
         self._seed: int | None = None
@@ -74,8 +80,16 @@ class ScoreSearch(PruningCallback):
         self._restored: dict[str, Tensor] | None = None
 
     @abstractmethod
-    def plan(self, max_epochs: int) -> str:
-        """Fill in the lengths that were not given, check them, and say in a sentence what is planned."""
+    def plan(self, max_epochs: int) -> "SearchPlan":
+        """Fill in the lengths that were not given.
+
+        Raises:
+            SparsityError: If they do not add up.
+        """
+
+    @abstractmethod
+    def in_words(self, plan: "SearchPlan") -> str:
+        """What is planned, in a sentence."""
 
     @abstractmethod
     def initial_scores(self, weight: Tensor, generator: torch.Generator) -> Tensor:
@@ -121,38 +135,39 @@ class ScoreSearch(PruningCallback):
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage == "fit":
-            if trainer.max_epochs is None or trainer.max_epochs < 0:
-                raise SparsityError(
-                    f"{type(self).__name__} divides trainer.max_epochs between search and finetuning; set it"
-                )
-            self._planned = self.plan(trainer.max_epochs)
         super().setup(trainer, pl_module, stage)
-
-    @property
-    def _cuts_planned(self) -> int:
-        assert self.search_epochs is not None
-        return self._cuts_due(self.search_epochs)
-
-    def _cuts_due(self, epoch: int) -> int:
-        """Cuts before epoch `epoch` begins: one at the end of every epoch e > 0 with e mod period = 0."""
-        return 0 if self.period is None else max(0, epoch - 1) // self.period
+        if stage != "fit" or self._plan is not None:
+            return
+        if not pl_module.automatic_optimization:
+            raise SparsityError(
+                f"{type(self).__name__} trains scores in the place of weights, as manual optimisation cannot; "
+                "use automatic optimisation, or another pruner"
+            )
+        if trainer.max_epochs is None or trainer.max_epochs < 0:
+            raise SparsityError(
+                f"{type(self).__name__} divides trainer.max_epochs between search and finetuning; set it"
+            )
+        self._plan = self.plan(trainer.max_epochs)
 
     @override
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def begin_fit(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._phase == "finetune":
-            super().on_fit_start(trainer, pl_module)
+            super().begin_fit(trainer, pl_module)
             return
+        assert self._plan is not None
         network = network_of(pl_module)
-        if self._restored is None:
-            self._restored = self._start(trainer, network)
-            rank_zero_info(f"{type(self).__name__}: {self._planned}")
-        self._search = FlatScores(network, **self._restored)
-        self._restored = None
+        if self._restored is None and self._search is None:
+            require_new_trainer(trainer, type(self).__name__)
+            self._restored = self._first_scores(trainer, network)
+            rank_zero_info(f"{type(self).__name__}: {self.in_words(self._plan)}")
+        if self._restored is not None:
+            self._search = FlatScores(network, **self._restored)
+            self._restored = None
+        assert self._search is not None
         self.after_step(self._search)
         self._set_search_optimizer(trainer, network)
 
-    def _start(self, trainer: pl.Trainer, network: nn.Module) -> dict[str, Tensor]:
+    def _first_scores(self, trainer: pl.Trainer, network: nn.Module) -> dict[str, Tensor]:
         """The frozen weights and the scores that a new search starts from."""
         self._seed = derive_seed(type(self).__name__, seed=run_seed(trainer))
         weights = {name: layer.get_parameter("weight") for name, layer in masked_layers(network).items()}
@@ -172,8 +187,8 @@ class ScoreSearch(PruningCallback):
             trained += _affine_parameters(network, ("weight", "bias"))
         optimizer = self.optimizer(trained) if self.optimizer else self.default_optimizer(trained)
         if self.lr_scheduler is None:
-            assert self.search_epochs is not None
-            schedule = CosineAnnealingLR(optimizer, T_max=self.search_epochs)
+            assert self._plan is not None
+            schedule = CosineAnnealingLR(optimizer, T_max=self._plan.search)
         else:
             schedule = self.lr_scheduler(optimizer)  # type: ignore[assignment]
         optimizer.register_step_post_hook(self._after_step)
@@ -189,12 +204,12 @@ class ScoreSearch(PruningCallback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._search is None:
             return
-        assert self.search_epochs is not None
+        assert self._plan is not None
         # What belongs to the end of an epoch is done here, since a checkpoint of that epoch was saved before.
-        for _ in range(self._cuts_done, self._cuts_due(min(trainer.current_epoch, self.search_epochs))):
+        for _ in range(self._cuts_done, self._plan.cuts_due(trainer.current_epoch)):
             self._cuts_done += 1
             self.cut(trainer, self._search)
-        if trainer.current_epoch >= self.search_epochs:
+        if trainer.current_epoch >= self._plan.search:
             self._finish_search(trainer)
 
     def _finish_search(self, trainer: pl.Trainer) -> None:
@@ -232,20 +247,47 @@ class ScoreSearch(PruningCallback):
             **super().state_dict(),
             "phase": self._phase,
             "cuts_done": self._cuts_done,
-            "search_epochs": self.search_epochs,
-            "period": self.period,
+            "plan": None if self._plan is None else asdict(self._plan),
             "seed": self._seed,
             "search": self._search.state_dict() if self._search else None,
         }
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        plan = state_dict["plan"]
+        self._plan = None if plan is None else SearchPlan(**plan)
         self._phase = state_dict["phase"]
         self._cuts_done = state_dict["cuts_done"]
-        self.search_epochs = state_dict["search_epochs"]
-        self.period = state_dict["period"]
         self._seed = state_dict["seed"]
         self._restored = state_dict["search"]
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """How a run is divided.
+
+    Args:
+        search: Epochs of the search, at least 1.
+        finetune: Epochs of finetuning, at least 0.
+        period: Epochs between cuts; None for no cuts.
+    """
+
+    search: int
+    finetune: int
+    period: int | None
+
+    @property
+    def cuts(self) -> int:
+        """Cuts altogether.
+
+        A cut takes effect as the next epoch begins: in a run that ends with the search the last one has none.
+        """
+        return self.cuts_due(self.search if self.finetune else self.search - 1)
+
+    def cuts_due(self, epoch: int) -> int:
+        """Cuts before an epoch begins: one at the end of every epoch e > 0 of the search with e mod period = 0."""
+        return 0 if self.period is None else max(0, min(epoch, self.search) - 1) // self.period
 
 
 class FlatScores:

@@ -1,17 +1,47 @@
 """Pruned weights stay exactly zero while optimizers write."""
 
+import weakref
 from collections.abc import Iterable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, ModelPruning
+from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import (
+    ASGD,
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    NAdam,
+    Optimizer,
+    RAdam,
+    RMSprop,
+    Rprop,
+)  # fmt: skip
 from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
 
-from sparsity.masks import apply_masks, kept, masked_layers, masks, sizes
+from sparsity.errors import SparsityError
+from sparsity.masks import (
+    MASK,
+    add_masks,
+    add_masks_of,
+    apply_masks,
+    averages,
+    is_unknown,
+    kept,
+    maskable,
+    masked_layers,
+    masks,
+    remove_masks,
+    sizes,
+)
 from sparsity.non_finite import require_finite_weights
 
 
@@ -58,40 +88,174 @@ class ZeroKeeper:
 
 
 class KeepMasks(Callback):
-    """Trains a network that is already sparse, for example a converted one, and leaves its masks as they are."""
+    """Trains a network that is already sparse, for example a converted one, and leaves its masks as they are.
+
+    Of a network with zeros and no masks, what is zero stays zero. In every stage, a checkpoint with masks is loaded
+    with them, also into a network that has none yet.
+    """
 
     def __init__(self) -> None:
         self._zeros: ZeroKeeper | None = None
+        self._mask_gradients = False
+        self._weights: dict[str, Tensor] = {}
+        self._loading: RemovableHandle | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all that belongs to one fit: called before each that is not resumed."""
+        self._names: list[str] | None = None
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._loading = pl_module.register_load_state_dict_pre_hook(self._follow_masks)
+        if stage != "fit":
+            return
+        _refuse_others(trainer)
+        if not self._goes_on(trainer, pl_module):
+            self.reset()
+        self._add_masks(pl_module)
+
+    def _follow_masks(self, module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+        """Before a checkpoint is loaded strictly: the masks that it has are there, and none that it lacks is asked for.
+
+        A layer that the checkpoint has no mask for gets one when the fit starts, of what is not zero.
+        """
+        own = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}
+        if any(name.endswith(MASK) for name in own):
+            add_masks_of(module, own)
+        elif not self._weights and any(f"{name}.weight" in own for name in masked_layers(module)):
+            remove_masks(module)
+
+    def _goes_on(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> bool:
+        """Whether a Trainer goes on with what it has trained before: `fit` once more, with more epochs."""
+        last = _TRAINED.get(trainer)
+        _TRAINED[trainer] = weakref.ref(pl_module)
+        return trainer.global_step > 0 and last is not None and last() is pl_module
+
+    def _add_masks(self, pl_module: pl.LightningModule) -> None:
+        """Mask the layers that there are, and the averages of them that live elsewhere in the module."""
+        network = network_of(pl_module)
+        if maskable(network):
+            add_masks(network)
+        for average in averages(pl_module):
+            if maskable(average.module):
+                add_masks(average.module)
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.take_layers(pl_module)
         network = network_of(pl_module)
         if kept(network) != sizes(network):
-            self._zeros = ZeroKeeper(network)
-            self._zeros.attach(trainer.optimizers)
+            self._keep_zeros(trainer, network)
+
+    def take_layers(self, pl_module: pl.LightningModule) -> None:
+        """Mask layers that were made after `setup`, and remember all that are masked now.
+
+        Raises:
+            SparsityError: If a fit is resumed that knew other layers.
+        """
+        self._add_masks(pl_module)
+        layers = masked_layers(network_of(pl_module))
+        if self._names is not None and (other := sorted(set(self._names) ^ layers.keys())):
+            had, has = ("a mask", "none") if other[0] in self._names else ("none", "one")
+            raise SparsityError(
+                f"layer {other[0]!r} had {had} in the run that is resumed and has {has} now; use the same network"
+            )
+        self._names = list(layers)
+        self._weights = {name: layer.get_parameter("weight") for name, layer in layers.items()}
+
+    def _keep_zeros(self, trainer: pl.Trainer, network: nn.Module) -> None:
+        self._zeros = self._zeros or ZeroKeeper(network)
+        self._zeros.refresh()
+        self._zeros.attach(trainer.optimizers)
+        self._mask_gradients = not all(map(is_element_wise, trainer.optimizers))
+
+    @override
+    def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._mask_gradients and self._zeros:
+            self._zeros.mask_gradients()
 
     @override
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        if self._zeros and clips_norm(trainer):
+        if self._zeros and (self._mask_gradients or clips_norm(trainer)):
             self._zeros.mask_gradients()
 
     @override
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        _mask_averages(pl_module)
+
+    @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        require_finite_weights(network_of(pl_module))
+        self._require_sound(pl_module)
 
     @override
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        require_finite_weights(network_of(pl_module))
+        self._require_sound(pl_module)
+
+    def _require_sound(self, pl_module: pl.LightningModule) -> None:
+        """Refuse to go on with, or to save, weights that are not finite or not masked any more."""
+        network = network_of(pl_module)
+        require_finite_weights(network)
+        if self._weights:
+            layers = masked_layers(network)
+            for name, weight in self._weights.items():
+                if name not in layers or layers[name]._parameters.get("weight") is not weight:
+                    raise SparsityError(
+                        f"the mask of layer {name!r} vanished: layer or weight was replaced during the fit (as "
+                        "quantisation does), so nothing kept its pruned weights at zero; replace layers before the fit"
+                    )
+            if unmasked := [name for name, layer in maskable(network).items() if is_unknown(layer)]:
+                raise SparsityError(
+                    f"layer {unmasked[0]!r} turned up during the fit, without a mask; make it in configure_model"
+                )
+        _mask_averages(pl_module)
 
     @override
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self._loading is not None:
+            self._loading.remove()
+            self._loading = None
         if self._zeros is not None:
             self._zeros.detach()
             self._zeros = None
+        self._weights = {}
+        self._mask_gradients = False
+
+
+_TRAINED: WeakKeyDictionary[pl.Trainer, "weakref.ref[pl.LightningModule]"] = WeakKeyDictionary()
+"""What each Trainer trained last."""
+
+_ELEMENT_WISE = (SGD, Adam, AdamW, NAdam, RAdam, Adamax, Adadelta, Adagrad, RMSprop, Rprop, ASGD)
+
+
+def is_element_wise(optimizer: Optimizer) -> bool:
+    """Whether a weight's step depends on its own gradients alone, so that those of pruned weights change no other.
+
+    Not so where steps are scaled or rotated by whole tensors (LBFGS, Muon, Adafactor, LARS, SAM); of other classes than
+    torch's own nothing is known.
+    """
+    return type(optimizer) in _ELEMENT_WISE
+
+
+def _mask_averages(pl_module: pl.LightningModule) -> None:
+    """Weights that were averaged while their mask moved are zero where it prunes now."""
+    for average in averages(pl_module):
+        apply_masks(average.module)
+
+
+def _refuse_others(trainer: pl.Trainer) -> None:
+    if any(isinstance(callback, ModelPruning) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        raise SparsityError(
+            "Lightning's ModelPruning has masks of its own, and both would prune; remove one of the two"
+        )
+    if isinstance(trainer.strategy, FSDPStrategy | DeepSpeedStrategy | ModelParallelStrategy):
+        raise SparsityError(
+            f"{type(trainer.strategy).__name__} cuts weights into pieces, which masks do not fit; use strategy: ddp"
+        )
 
 
 def clips_norm(trainer: pl.Trainer) -> bool:

@@ -33,7 +33,7 @@ from sparsity.callbacks import (
     SparseCheckpoint,
     StopOnDivergence,
 )
-from sparsity.callbacks.pruning import sample_shape
+from sparsity.callbacks.batches import sample_shape
 from sparsity.checkpoints import newest_checkpoint, read_checkpoint, read_intact_checkpoint, require_fitting
 from sparsity.classifier import SparseClassifier
 from sparsity.commands import analyze, convert

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from sparsity.errors import SparsityError
 from sparsity.randomness import unmoved_randomness
 
 
@@ -67,6 +68,42 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients for a while, with everything `unchanged` in the end."""
     with in_mode(network, training=False), torch.no_grad():
         yield
+
+
+@contextmanager
+def eval_mode(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while and nothing else put back: for passes that come by the hundred."""
+    others = [module for module in network.modules() if module.training]
+    if others:  # telling a network its mode takes a while
+        network.eval()
+    try:
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    finally:
+        for module in others:
+            module.training = True
+
+
+@contextmanager
+def refusing(network: nn.Module, sample: Tensor) -> Iterator[None]:
+    """Say in one sentence what a network raises when it is given something that it was not made for.
+
+    Args:
+        network: Whose forward pass runs within.
+        sample: What it is given.
+
+    Raises:
+        SparsityError: With the sample's shape and the network's own reason.
+    """
+    try:
+        yield
+    except (SparsityError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # a forward pass is the user's code
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SparsityError(
+            f"{type(network).__name__} cannot take an input of {sample.dtype} shaped {list(sample.shape)}: {reason}"
+        ) from error
 
 
 @contextmanager

@@ -76,11 +76,6 @@ def build_network(config: NetworkConfig) -> nn.Module:
         ) from error
 
 
-def maskable_layers(network: nn.Module) -> list[str]:
-    """Names of the layers that `add_masks` can mask, in the network's order."""
-    return [name for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-
-
 def _classes() -> dict[str, type[nn.Module]]:
     found = [member for _, member in inspect.getmembers(networks, inspect.isclass) if issubclass(member, nn.Module)]
     # LightningCLI writes the short path, a config written by hand may name the module that defines the class.

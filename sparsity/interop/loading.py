@@ -1,15 +1,17 @@
 """From a checkpoint file of any known kind to one of our networks."""
 
 import os
+from collections.abc import Mapping
 from typing import get_args
 
+import torch
 from torch import Tensor, nn
 
 from sparsity.errors import SparsityError
-from sparsity.interop.configuration import build_network, infer_config, maskable_layers, read_config
+from sparsity.interop.configuration import NetworkConfig, build_network, infer_config, read_config
 from sparsity.interop.files import Checkpoint, FilePath, read_checkpoint
 from sparsity.interop.layouts import Kind, MaskChoice, State, detect_kind, translate
-from sparsity.masks import add_masks, masks, set_mask
+from sparsity.masks import add_masks, add_masks_of, maskable, masked_layers, masks, set_mask
 
 _SUFFIX = ".weight_mask"
 
@@ -46,10 +48,10 @@ def load_network(path: FilePath, kind: Kind | None = None, mask: MaskChoice = "e
 
 
 def load_masks(path: FilePath, network: nn.Module) -> dict[str, Tensor]:
-    """Read the masks of a network of the same architecture, whoever made it.
+    """Read the masks of a network of the same architecture, whoever made it; without masks, what is not zero is kept.
 
     Args:
-        path: A checkpoint of any network with masks, or one that `load_network` reads.
+        path: A checkpoint of any network with masks or zeros, or one that `load_network` reads.
         network: Where the masks are to fit; left unchanged.
 
     Returns:
@@ -60,6 +62,8 @@ def load_masks(path: FilePath, network: nn.Module) -> dict[str, Tensor]:
     """
     state: State = read_checkpoint(path).state
     expected = masks(network)
+    if _has_zeros_for_masks(state, expected):
+        state = {f"{name}{_SUFFIX}": state[f"{name}.weight"] != 0 for name in expected}
     if not all(f"{name}{_SUFFIX}" in state for name in expected):
         state = translate(state, detect_kind(state), "effective")
     for name, mask in expected.items():
@@ -73,36 +77,65 @@ def load_masks(path: FilePath, network: nn.Module) -> dict[str, Tensor]:
     return {name: state[f"{name}{_SUFFIX}"].bool() for name in expected}
 
 
+def _has_zeros_for_masks(state: State, expected: Mapping[str, Tensor]) -> bool:
+    weights = [state.get(f"{name}.weight") for name in expected]
+    if any(key.endswith((_SUFFIX, ".flag")) for key in state) or any(weight is None for weight in weights):
+        return False
+    return any(bool((weight == 0).any()) for weight in weights if weight is not None)
+
+
 def _network(checkpoint: Checkpoint, kind: Kind | None, mask: MaskChoice) -> nn.Module:
     if kind is None:
         kind = "sparsity" if checkpoint.from_classifier else detect_kind(checkpoint.state)
     state = translate(checkpoint.state, kind, mask)
     config = read_config(checkpoint.hyper_parameters) if kind == "sparsity" else None
-    network = build_network(config or infer_config(state))
+    if config is not None and not _has_tensors_for(config, state):
+        raise SparsityError(f"it names a network of depth {config['init_args']['depth']} and has {len(state)} tensors")
+    config = config or infer_config(state)
+    with torch.device("meta"):  # whatever size a file asks for, nothing is allocated before it is known to fit
+        _require_tensors_of(build_network(config), state)
+    network = build_network(config)
     _fill(network, state)
     return network
 
 
-def _fill(network: nn.Module, state: State) -> None:
-    """Copy a state dict into a network without masks and add those that it holds.
+def _has_tensors_for(config: NetworkConfig, state: State) -> bool:
+    depth = config["init_args"].get("depth", 0)
+    return not isinstance(depth, int) or depth <= len(state)
+
+
+def _require_tensors_of(network: nn.Module, state: State) -> None:
+    """Refuse a state dict whose keys or shapes are not the network's, masks aside.
 
     Raises:
-        SparsityError: If keys or shapes do not fit.
+        SparsityError: Names the first that does not fit.
     """
-    layers = maskable_layers(network)
-    masks = {name: state[f"{name}{_SUFFIX}"] for name in layers if f"{name}{_SUFFIX}" in state}
-    values = {key: tensor for key, tensor in state.items() if key.removesuffix(_SUFFIX) not in masks}
-    expected = network.state_dict()
-    name = type(network).__name__
-    if missing := sorted(expected.keys() - values.keys()):
+    masks = {f"{name}{_SUFFIX}" for name in maskable(network)}
+    expected, name = network.state_dict(), type(network).__name__
+    if missing := sorted(expected.keys() - state.keys()):
         raise SparsityError(f"{missing[0]!r}, which the {name} needs, is missing, as are {len(missing) - 1} others")
-    if unexpected := sorted(values.keys() - expected.keys()):
+    if unexpected := sorted(state.keys() - expected.keys() - masks):
         raise SparsityError(f"the {name} has no place for {unexpected[0]!r} and {len(unexpected) - 1} others")
     for key, tensor in expected.items():
-        if values[key].shape != tensor.shape:
+        if state[key].shape != tensor.shape:
             raise SparsityError(
-                f"{key!r} of the {name} must be shaped {list(tensor.shape)}, not {list(values[key].shape)}"
+                f"{key!r} of the {name} must be shaped {list(tensor.shape)}, not {list(state[key].shape)}"
             )
-    network.load_state_dict(values)
-    add_masks(network, exclude=[layer for layer in layers if masks and layer not in masks])
-    set_mask(network, masks)
+
+
+def _fill(network: nn.Module, state: State) -> None:
+    """Copy a state dict into a network without masks, and add those that it holds.
+
+    Of a network that was saved without masks, what is zero is pruned, layers of zeros alone included: nothing of it is
+    about to train.
+    """
+    found = {name: state[f"{name}{_SUFFIX}"] for name in maskable(network) if f"{name}{_SUFFIX}" in state}
+    network.load_state_dict({key: tensor for key, tensor in state.items() if not key.endswith(_SUFFIX)})
+    if found:
+        add_masks_of(network, {f"{name}{_SUFFIX}": mask for name, mask in found.items()})
+        add_masks(network, exclude=[name for name in maskable(network) if name not in found])
+        set_mask(network, found)
+        return
+    add_masks(network)
+    if any(not mask.all() for mask in masks(network).values()):
+        set_mask(network, {name: layer.get_parameter("weight") != 0 for name, layer in masked_layers(network).items()})

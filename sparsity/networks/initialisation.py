@@ -6,6 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from sparsity.masks import maskable
+
 WeightInit = Literal["standard", "kaiming_normal", "kaiming_uniform", "signed_constant"]
 
 
@@ -21,14 +23,14 @@ def initialise_weights(network: nn.Module, init: WeightInit) -> None:
     """
     if init == "standard":
         return
-    for module in network.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
-            if init == "kaiming_normal":
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            elif init == "kaiming_uniform":
-                nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
-            else:
-                make_signed_constant(module.weight)
+    for layer in maskable(network).values():
+        weight = layer.get_parameter("weight")
+        if init == "kaiming_normal":
+            nn.init.kaiming_normal_(weight, nonlinearity="relu")
+        elif init == "kaiming_uniform":
+            nn.init.kaiming_uniform_(weight, nonlinearity="relu")
+        else:
+            make_signed_constant(weight)
 
 
 @torch.no_grad()

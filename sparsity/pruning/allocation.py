@@ -16,18 +16,38 @@ LayerDensities = Allocation | Sequence[float] | Mapping[str, float]
 """A rule, or each layer's density in the order of the layers or by name."""
 
 
-def allocate(network: nn.Module, density: float, allocation: LayerDensities) -> dict[str, int]:
+def allocate(
+    network: nn.Module, density: float, allocation: LayerDensities, available: Mapping[str, int] | None = None
+) -> dict[str, int]:
     """The number of weights that each masked layer keeps; together exactly `round(density * N)`.
 
     Args:
         network: A network with masks. It counts as residual if a submodule is called `shortcut` or `downsample`.
         density: Kept fraction of all maskable weights, in (0, 1].
         allocation: A rule, or densities as in `explicit`.
+        available: How many weights of each layer there are to choose from; by default all. What a layer lacks for its
+            share goes to the others in proportion to theirs.
 
     Raises:
         SparsityError: If there is no such rule, or it cannot meet the density, see `smart_ratio` and `explicit`.
     """
     shapes = {name: layer.get_parameter("weight").shape for name, layer in masked_layers(network).items()}
+    counts = _allocate(network, shapes, density, allocation)
+    if available is None or all(count <= available[name] for name, count in counts.items()):
+        return counts
+    total = round(density * sum(_sizes(shapes).values()))
+    if not isinstance(allocation, str) or total > sum(available.values()):
+        name = next(name for name, count in counts.items() if count > available[name])
+        raise SparsityError(
+            f"the allocation keeps {counts[name]} weights of layer {name!r}, which has {available[name]} left; "
+            "lower its density"
+        )
+    return _in_proportion({name: max(count, 1) for name, count in counts.items()}, available, total)
+
+
+def _allocate(
+    network: nn.Module, shapes: Mapping[str, Sequence[int]], density: float, allocation: LayerDensities
+) -> dict[str, int]:
     sizes = _sizes(shapes)
     match allocation:
         case "uniform":
@@ -183,7 +203,7 @@ def largest_remainder(ideal: Mapping[str, float], total: int) -> dict[str, int]:
 
 
 def _in_proportion(shares: Mapping[str, float], sizes: Mapping[str, int], total: int) -> dict[str, int]:
-    """Share out `total` weights in proportion, where layers that would be over-full are full."""
+    """Share out `total` weights in proportion to positive shares, where layers that would be over-full are full."""
     ideal: dict[str, float] = {}
     rest = dict(shares)
     while rest:

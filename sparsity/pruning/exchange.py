@@ -7,10 +7,10 @@ from torch import Tensor
 
 from sparsity.masks import Mask
 from sparsity.pruning.saliency import Saliency
-from sparsity.pruning.selection import top_k
+from sparsity.pruning.selection import Selection, ranked, top_k
 
 
-def exchange(weights: Mapping[str, Tensor], growth: Saliency, mask: Mask, fraction: float) -> dict[str, Tensor]:
+def exchange(weights: Mapping[str, Tensor], growth: Saliency, mask: Mask, fraction: float) -> Selection:
     """Drop the smallest weights of each layer and grow as many where `growth` is highest (Evci et al. 2020, alg. 1).
 
     A weight that was just dropped may grow again at once and then keeps its value, as in the authors' program:
@@ -23,18 +23,18 @@ def exchange(weights: Mapping[str, Tensor], growth: Saliency, mask: Mask, fracti
         fraction: Of each layer's kept weights, in [0, 1]; rounded to whole weights.
 
     Returns:
-        Masks with as many kept weights per layer as before.
+        Masks with as many kept weights per layer as before, and which of the weights that grew a lot chose.
     """
     counts = torch.stack([m.sum() for m in mask.values()]).tolist()
-    return {
-        name: _exchanged(weights[name].abs(), growth[name], m, kept, round(fraction * kept))
-        for (name, m), kept in zip(mask.items(), counts, strict=True)
-    }
-
-
-def _exchanged(magnitude: Tensor, growth: Tensor, mask: Tensor, kept: int, moved: int) -> Tensor:
-    if moved == 0 or kept == mask.numel():
-        return mask.clone()
-    stays = top_k(magnitude.flatten(), kept - moved, mask.flatten())
-    grown = top_k(growth.flatten(), moved, ~stays)
-    return (stays | grown).view_as(mask)
+    masks, by_lot = {}, {}
+    for (name, m), kept in zip(mask.items(), counts, strict=True):
+        moved = round(fraction * kept)
+        if moved == 0 or kept == m.numel():
+            masks[name] = m.clone()
+            continue
+        stays = top_k(weights[name].abs().flatten(), kept - moved, m.flatten())
+        grown, lot = ranked(growth[name].flatten(), moved, ~stays)
+        masks[name] = (stays | grown).view_as(m)
+        if lot is not None:
+            by_lot[name] = lot.view_as(m)
+    return Selection(masks, by_lot)

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
-from sparsity.masks import masks, set_mask, sizes
+from sparsity.errors import SparsityError
+from sparsity.masks import kept, masks, set_mask, sizes
 from sparsity.pruning.allocation import LayerDensities, allocate
 from sparsity.pruning.saliency import Saliency
 from sparsity.pruning.schedules import Schedule, scheduled_density
-from sparsity.pruning.selection import keep_highest
+from sparsity.pruning.selection import select
 
 
 def prune_iteratively(
@@ -19,11 +20,12 @@ def prune_iteratively(
     schedule: Schedule = "exponential",
     allocation: LayerDensities | None = None,
     min_kept: int = 0,
-) -> None:
+) -> dict[str, Tensor]:
     """Prune a network in place until exactly `round(density * N)` weights are kept.
 
     Args:
-        network: A network with masks. Weights pruned before count as pruned; masks only shrink.
+        network: A network with masks. Weights pruned before count as pruned; masks only shrink, from the density that
+            there is.
         saliency: Scores the network as masked so far, leaving it unchanged.
         density: Kept fraction of all maskable weights, in (0, 1].
         iterations: How often to score and cut, at least 1.
@@ -32,13 +34,23 @@ def prune_iteratively(
             ranking over the network decides.
         min_kept: Each layer keeps at least so many weights.
 
+    Returns:
+        By layer name the kept weights, bool, that owe it to a lot: in some iteration their saliency was that of weights
+        which were pruned. Layers without any may be missing.
+
     Raises:
         SparsityError: If the density cannot be reached, see `keep_highest` and `allocate`.
     """
     candidates = masks(network)
+    start = kept(network)
+    by_lot: dict[str, Tensor] = {}
     for step in range(1, iterations + 1):
-        count = scheduled_count(network, step, iterations, density, schedule, allocation)
-        set_mask(network, keep_highest(saliency(network), count, candidates, min_kept))
+        count = scheduled_count(network, step, iterations, density, schedule, allocation, start)
+        selection = select(saliency(network), count, candidates, min_kept)
+        set_mask(network, selection.masks)
+        for name, lot in selection.by_lot.items():
+            by_lot[name] = lot | by_lot[name] if name in by_lot else lot
+    return {name: lot & candidates[name] for name, lot in by_lot.items()}
 
 
 def scheduled_count(
@@ -46,13 +58,14 @@ def scheduled_count(
     step: int,
     steps: int,
     density: float,
-    schedule: Schedule = "exponential",
-    allocation: LayerDensities | None = None,
+    schedule: Schedule,
+    allocation: LayerDensities | None,
+    start: Mapping[str, int] | None = None,
 ) -> int | Mapping[str, int]:
-    """How many weights are kept after a step on the way to a density, over the network or of each layer.
+    """How many weights are kept after a step: of the network, or of each layer by an allocation.
 
-    After the last step it is exactly `round(density * N)`, over the network or together. In between, layers with an
-    allocation fall each towards its own density, so that none has to grow on the way.
+    The last step is exact: `round(density * N)` weights together. Every layer falls by the schedule from the density
+    that it starts with to its own final density, so that none has to grow on the way.
 
     Args:
         network: A network with masks.
@@ -61,14 +74,25 @@ def scheduled_count(
         density: The final density, in (0, 1].
         schedule: How density falls.
         allocation: How the kept weights are spread over layers in the end; None for one count of the network.
+        start: How many weights each layer kept before; by default all.
+
+    Raises:
+        SparsityError: If fewer weights were kept before than are to be kept in the end.
     """
     layer_sizes = sizes(network)
+    start = layer_sizes if start is None else start
+    total, available, final = sum(layer_sizes.values()), sum(start.values()), round(density * sum(layer_sizes.values()))
+    if final > available:
+        raise SparsityError(
+            f"density {density:g} keeps {final:,} weights, and the network has only {available:,} of {total:,} left "
+            f"(density {available / total:.6g}); ask for less"
+        )
     if allocation is None:
-        return round(scheduled_density(step, steps, density, schedule) * sum(layer_sizes.values()))
-    final = allocate(network, density, allocation)
+        return round(scheduled_density(step, steps, density, schedule, available / total) * total)
+    finally_kept = allocate(network, density, allocation, start)
     if step == steps:
-        return final
+        return finally_kept
     return {
-        name: round(scheduled_density(step, steps, final[name] / size, schedule) * size)
+        name: round(scheduled_density(step, steps, finally_kept[name] / size, schedule, start[name] / size) * size)
         for name, size in layer_sizes.items()
     }

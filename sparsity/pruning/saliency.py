@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sparsity.errors import NonFiniteError
+from sparsity.errors import NonFiniteError, SparsityError
+from sparsity.forward import eval_mode, in_mode, refusing, substituted
+from sparsity.labels import require_labels
 from sparsity.masks import masked_layers, masks, zero_pruned
 from sparsity.randomness import derive_seed, named_generator
+from sparsity.tensors import logits_of, tensors_in
 
 Saliency = Mapping[str, Tensor]
 """One tensor per masked layer, shaped like its weight, keyed by layer name; the highest are kept."""
@@ -100,8 +102,8 @@ def snip_saliency(
     Raises:
         NonFiniteError: Names the first layer whose saliency is NaN or infinite.
     """
-    weights = _differentiable_weights(network)
-    gradients = _gradients(_training_loss(network, weights, images, labels), weights)
+    with _training_loss(network, images, labels) as (loss, weights):
+        gradients = _gradients(loss, weights)
     saliency = {name: (average(gradients[name]) * weight.detach()).abs() for name, weight in weights.items()}
     require_finite(saliency, "SNIP")
     return saliency
@@ -132,13 +134,13 @@ def grasp_saliency(
     Raises:
         NonFiniteError: Names the first layer whose saliency is NaN or infinite.
     """
-    weights = _differentiable_weights(network)
-    gradients = _gradients(_training_loss(network, weights, images, labels, temperature), weights, create_graph=True)
-    # Pruned weights do not train: the flow to preserve is that of the sparse network, over its kept weights only.
-    kept = {name: average(gradients[name].detach()) * mask for name, mask in masks(network).items()}
-    with torch.enable_grad():
+    # Attention's fast kernels cannot be differentiated twice.
+    with sdpa_kernel(SDPBackend.MATH), _training_loss(network, images, labels, temperature) as (loss, weights):
+        gradients = _gradients(loss, weights, create_graph=True)
+        # Pruned weights do not train: the flow to preserve is that of the sparse network, over its kept weights only.
+        kept = {name: average(gradients[name].detach()) * mask for name, mask in masks(network).items()}
         flow = torch.stack([(kept[name] * gradient).sum() for name, gradient in gradients.items()]).sum()
-    hessian_gradients = _gradients(flow, weights)
+        hessian_gradients = _gradients(flow, weights)
     saliency = {name: average(hessian_gradients[name]) * weight.detach() for name, weight in weights.items()}
     require_finite(saliency, "GraSP")
     return saliency
@@ -147,8 +149,9 @@ def grasp_saliency(
 def synflow_saliency(network: nn.Module, input_shape: Sequence[int]) -> dict[str, Tensor]:
     """Synaptic flow `|dR/dw * w|`, R the summed output for an input of ones (Tanaka et al. 2020, algorithm 1).
 
-    R is computed with every parameter and buffer replaced by its absolute value, in evaluation mode, since
-    BatchNorm would normalise the ones away, and in float64, since R passes float32's range in deep networks.
+    R is computed with every parameter and running statistic replaced by its absolute value, in evaluation mode, since
+    BatchNorm would normalise the ones away, and in float64, since R passes float32's range in deep networks. Other
+    buffers, such as an attention's mask, stay as they are.
 
     Args:
         network: A network with masks, left unchanged (weights, buffers, modes, gradients).
@@ -174,23 +177,35 @@ class SynapticFlow:
     """
 
     def __init__(self, network: nn.Module, input_shape: Sequence[int]) -> None:
-        named = chain(network.named_parameters(remove_duplicate=False), network.named_buffers(remove_duplicate=False))
-        tensors = {name: tensor for name, tensor in named if tensor.is_floating_point()}
-        # Weights that layers share stay shared.
-        absolute = {id(tensor): _absolute(tensor.detach()) for tensor in tensors.values()}
-        self._state = {name: absolute[id(tensor)] for name, tensor in tensors.items()}
-        self._weights = {name: self._state[_weight_name(name)] for name in masked_layers(network)}
+        self._stand_ins: dict[Tensor, Tensor] = {}
+        for module in network.modules():
+            statistics = {module._buffers.get(name) for name in ("running_mean", "running_var")}
+            for tensor in [*module._parameters.values(), *module._buffers.values()]:
+                if tensor is None or not tensor.is_floating_point() or tensor in self._stand_ins:
+                    continue
+                is_absolute = isinstance(tensor, nn.Parameter) or tensor in statistics
+                self._stand_ins[tensor] = _absolute(tensor.detach()) if is_absolute else tensor.double()
+        layers = masked_layers(network).items()
+        self._weights = {name: self._stand_ins[layer.get_parameter("weight")] for name, layer in layers}
         for weight in self._weights.values():
             weight.requires_grad_()
         device = next(iter(self._weights.values())).device
         self._ones = torch.ones(1, *input_shape, dtype=torch.float64, device=device)
 
     def __call__(self, network: nn.Module) -> dict[str, Tensor]:
-        """The saliency under the masks that the network has now; not checked, so that no device has to wait."""
+        """The saliency under the masks that the network has now; not checked, so that no device has to wait.
+
+        Raises:
+            SparsityError: If the network cannot take an input of ones, or none of its outputs is a number.
+        """
         for name, mask in masks(network).items():
             zero_pruned(self._weights[name], mask)
-        with evaluating(network), torch.enable_grad():
-            flow = functional_call(network, self._state, (self._ones,), tie_weights=False).sum()
+        with eval_mode(network), substituted(network, self._stand_ins), torch.enable_grad():
+            with refusing(network, self._ones):
+                outputs = [output for output in tensors_in(network(self._ones)) if output.is_floating_point()]
+            if not any(output.requires_grad for output in outputs):
+                raise SparsityError(f"no output of {type(network).__name__} depends on its masked weights")
+            flow = torch.stack([output.sum() for output in outputs]).sum()
             gradients = _gradients(flow, self._weights)
         return {name: gradients[name].mul_(weight.detach()).abs_() for name, weight in self._weights.items()}
 
@@ -227,53 +242,35 @@ def require_finite(saliency: Saliency, method: str = "") -> None:
 
 
 @contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; every module gets its own mode back, also after an error."""
-    with _in_mode(network, training=False):
-        yield
+def _training_loss(
+    network: nn.Module, images: Tensor, labels: Tensor, temperature: float = 1.0
+) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """Cross-entropy in training mode and the masked layers' weights that it depends on, to be differentiated within.
 
-
-@contextmanager
-def _in_mode(network: nn.Module, training: bool) -> Iterator[None]:
-    """A mode for a while, without compiled code: that cannot differentiate twice and is not worth it for one pass."""
-    others = [module for module in network.modules() if module.training != training]
-    if others:  # telling a network its mode takes a while
-        network.train(training)
-    try:
-        with torch.compiler.set_stance("force_eager"):
-            yield
-    finally:
-        for module in others:
-            module.training = not training
-
-
-def _differentiable_weights(network: nn.Module) -> dict[str, Tensor]:
-    return {
+    A forward pass may be run again on the way back, so everything stays substituted until the end.
+    """
+    weights = {
         name: layer.get_parameter("weight").detach().requires_grad_() for name, layer in masked_layers(network).items()
     }
-
-
-def _training_loss(
-    network: nn.Module, weights: Mapping[str, Tensor], images: Tensor, labels: Tensor, temperature: float = 1.0
-) -> Tensor:
-    """Cross-entropy in training mode as a function of the masked layers' weights, without a trace in the network."""
-    state = {name: parameter.detach() for name, parameter in network.named_parameters()}
-    state |= {name: buffer.clone() for name, buffer in network.named_buffers()}
-    state |= {_weight_name(name): weight for name, weight in weights.items()}
+    stand_ins: dict[Tensor, Tensor] = {parameter: parameter.detach() for parameter in network.parameters()}
+    stand_ins |= {layer.get_parameter("weight"): weights[name] for name, layer in masked_layers(network).items()}
     seed = derive_seed("training mode of a saliency")
-    devices = range(torch.cuda.device_count())  # all that manual_seed seeds
-    with _in_mode(network, training=True), torch.random.fork_rng(devices), torch.enable_grad():
+    with in_mode(network, training=True), substituted(network, stand_ins), torch.enable_grad():
         torch.manual_seed(seed)
-        logits = functional_call(network, state, (images,))
-        return F.cross_entropy(logits / temperature, labels)
+        with refusing(network, images):
+            logits = logits_of(network(images))
+        require_labels(labels, logits)
+        yield F.cross_entropy(logits / temperature, labels), weights
 
 
 def _gradients(value: Tensor, weights: Mapping[str, Tensor], create_graph: bool = False) -> dict[str, Tensor]:
-    gradients = torch.autograd.grad(
-        value, list(weights.values()), create_graph=create_graph, allow_unused=True, materialize_grads=True
-    )
+    try:
+        gradients = torch.autograd.grad(
+            value, list(weights.values()), create_graph=create_graph, allow_unused=True, materialize_grads=True
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise SparsityError(f"the network cannot be differentiated as the saliency needs it: {reason}") from error
     return dict(zip(weights, gradients, strict=True))
-
-
-def _weight_name(layer: str) -> str:
-    return f"{layer}.weight" if layer else "weight"

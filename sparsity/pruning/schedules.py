@@ -6,24 +6,27 @@ from typing import Literal
 Schedule = Literal["exponential", "linear", "cubic"]
 
 
-def scheduled_density(step: int, steps: int, density: float, schedule: Schedule = "exponential") -> float:
-    """Density after step `step` of `steps`; 1 at step 0 and exactly `density` at the last.
+def scheduled_density(
+    step: int, steps: int, density: float, schedule: Schedule = "exponential", start: float = 1.0
+) -> float:
+    """Density after step `step` of `steps`; `start` at step 0 and exactly `density` at the last.
 
     Args:
         step: In [0, steps].
         steps: At least 1.
-        density: The final density, in [0, 1].
-        schedule: `exponential` is `density ** (step / steps)` (Tanaka et al. 2020), `linear` a straight line, `cubic`
-            `density + (1 - density) (1 - step / steps)^3` (Zhu & Gupta 2017, eq. 1).
+        density: The final density, in [0, start].
+        schedule: `exponential` is `start (density / start) ** (step / steps)` (Tanaka et al. 2020), `linear` a straight
+            line, `cubic` `density + (start - density) (1 - step / steps)^3` (Zhu & Gupta 2017, eq. 1).
+        start: The density of the network that is pruned, in (0, 1]; 0 if that keeps nothing.
     """
     if step == steps:
         return density  # without the rounding of the formulas
     progress = step / steps
     if schedule == "exponential":
-        return float(density**progress)
+        return float(start * (density / start) ** progress) if start else 0.0
     if schedule == "linear":
-        return 1 - (1 - density) * progress
-    return float(density + (1 - density) * (1 - progress) ** 3)
+        return start - (start - density) * progress
+    return float(density + (start - density) * (1 - progress) ** 3)
 
 
 def cosine_decay(step: int, steps: int) -> float:

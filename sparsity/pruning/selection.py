@@ -1,6 +1,7 @@
 """From saliencies to masks of an exact size."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -13,9 +14,28 @@ from sparsity.pruning.saliency import Saliency, require_finite
 from sparsity.randomness import named_generator
 
 
+@dataclass(frozen=True)
+class Selection:
+    """Which weights a saliency keeps, and how far it decided that.
+
+    Args:
+        masks: By layer name.
+        by_lot: By layer name, bool, the kept weights whose saliency equals that of pruned ones, so that a lot chose
+            among them; layers where that is known to happen to none may be missing.
+    """
+
+    masks: dict[str, Tensor]
+    by_lot: dict[str, Tensor]
+
+
 def keep_highest(
     saliency: Saliency, count: int | Mapping[str, int], candidates: Mask, min_kept: int = 0
 ) -> dict[str, Tensor]:
+    """The masks of `select`: exactly `count` weights, those with the highest saliency among the candidates."""
+    return select(saliency, count, candidates, min_kept).masks
+
+
+def select(saliency: Saliency, count: int | Mapping[str, int], candidates: Mask, min_kept: int = 0) -> Selection:
     """Keep exactly `count` weights, those with the highest saliency among the candidates.
 
     Equal saliencies fall in a fixed pseudo-random order, so that no layer and no unit is favoured by its position
@@ -28,7 +48,7 @@ def keep_highest(
         min_kept: Each layer keeps at least so many of its candidates, its highest.
 
     Returns:
-        Masks by layer name.
+        Masks, and what a lot chose.
 
     Raises:
         SparsityError: If more weights are asked for than there are candidates, or fewer than `min_kept` requires.
@@ -51,12 +71,19 @@ def keep_highest(
 
     if isinstance(count, int):
         _require(sum(floor.values()), count, sum(available.values()), "the network")
-        kept = dict(zip(values, torch.split(top_k(flat, count, eligible), layer_sizes), strict=True))
+        chosen, lots = (_parts(t, layer_sizes) for t in ranked(flat, count, eligible))
+        kept, by_lot = dict(zip(values, chosen, strict=True)), dict(zip(values, lots, strict=False))
     else:
-        for name in values:
+        kept, by_lot = {}, {}
+        for name, layer_values in values.items():
             _require(floor[name], count[name], available[name], f"layer {name!r}")
-        kept = {name: top_k(layer_values, count[name], own[name]) for name, layer_values in values.items()}
-    return {name: mask.view_as(saliency[name]) for name, mask in kept.items()}
+            kept[name], lot = ranked(layer_values, count[name], own[name])
+            if lot is not None:
+                by_lot[name] = lot
+    return Selection(
+        masks={name: mask.view_as(saliency[name]) for name, mask in kept.items()},
+        by_lot={name: lot.view_as(saliency[name]) for name, lot in by_lot.items()},
+    )
 
 
 def top_k(values: Tensor, k: int, candidates: Tensor | None = None) -> Tensor:
@@ -70,18 +97,28 @@ def top_k(values: Tensor, k: int, candidates: Tensor | None = None) -> Tensor:
     Returns:
         `[n]`, bool, exactly k of them True.
     """
+    return ranked(values, k, candidates)[0]
+
+
+def ranked(values: Tensor, k: int, candidates: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """As `top_k`, and which of the marked entries a lot chose among equals; None if it is known to be none."""
     if k == 0:
-        return torch.zeros_like(values, dtype=torch.bool)
+        return torch.zeros_like(values, dtype=torch.bool), None
     threshold = _kth_highest(values, k, candidates)
     # Asking costs nothing on a CPU; on a GPU it would wait for all that is queued.
     if values.is_cpu and (highest := _among(candidates, values >= threshold)).count_nonzero() == k:
-        return highest
+        return highest, None
     above, tied = _among(candidates, values > threshold), _among(candidates, values == threshold)
     room = k - above.count_nonzero()
     order = _tie_order(values.numel(), values.device)
     tied = tied.index_select(0, order)
     chosen = tied & (tied.cumsum(0) <= room)
-    return above.index_put((order,), chosen | above.index_select(0, order))
+    by_lot = torch.zeros_like(above).index_put((order,), chosen & (tied.count_nonzero() > room))
+    return above.index_put((order,), chosen | above.index_select(0, order)), by_lot
+
+
+def _parts(flat: Tensor | None, layer_sizes: Sequence[int]) -> Sequence[Tensor]:
+    return () if flat is None else torch.split(flat, list(layer_sizes))
 
 
 def _kth_highest(values: Tensor, k: int, candidates: Tensor | None) -> Tensor:

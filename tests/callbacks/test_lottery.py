@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader
 
 from sparsity.callbacks import IterativeMagnitude, SparseCheckpoint
+from sparsity.callbacks.lottery import TicketPlan
 from sparsity.classifier import SparseClassifier
 from sparsity.datamodules import Digits
 from sparsity.errors import SparsityError
@@ -146,8 +147,7 @@ def test_rounds_follow_from_the_density_and_the_epochs(
     density: float, epochs: int, rounds: int, each: int, make_module: Any, make_trainer: Any, caplog: Any
 ) -> None:
     pruner = IterativeMagnitude(density)
-    pruner._plan(epochs)
-    assert (pruner.rounds, pruner._epochs) == (rounds, each)
+    assert pruner.make_plan(epochs) == TicketPlan(rounds, each)
     assert rounds <= math.ceil(math.log(density) / math.log(0.8))
 
 

@@ -201,6 +201,7 @@ def test_random_rounding_changes_batches_but_not_evaluation(
     assert mismatches == [0, 0, 0]
 
 
+@pytest.mark.filterwarnings("ignore:GemMiner chose")
 @pytest.mark.parametrize("score_init", ["uniform", "half", "bernoulli", "bimodal", "skew"])
 @pytest.mark.parametrize("scope", ["global", "layer"])
 def test_every_start_ends_at_the_exact_density(
@@ -245,6 +246,7 @@ def test_arguments_out_of_range_are_refused(arguments: dict[str, Any]) -> None:
         GemMiner(0.1, **arguments)
 
 
+@pytest.mark.filterwarnings("ignore:GemMiner chose")
 def test_a_layer_that_dies_is_named_and_ends_the_search(
     make_module: Any, make_trainer: Any, loader: DataLoader[Any]
 ) -> None:
@@ -252,6 +254,7 @@ def test_a_layer_that_dies_is_named_and_ends_the_search(
         make_trainer(GemMiner(0.003, search_epochs=2), max_epochs=4).fit(make_module(), loader)
 
 
+@pytest.mark.filterwarnings("ignore:GemMiner chose")
 def test_min_kept_keeps_every_layer_alive(make_module: Any, make_trainer: Any, loader: DataLoader[Any]) -> None:
     module = make_module()
     make_trainer(GemMiner(0.01, search_epochs=2, min_kept=1), max_epochs=4).fit(module, loader)

@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.utils import prune, vector_to_parameters
 
-from sparsity.errors import NonFiniteError
+from sparsity.errors import NonFiniteError, SparsityError
 from sparsity.masks import add_masks, kept, masked_layers, masks, set_mask, sizes
 from sparsity.networks import FC, ResNet, ResNet56
 from sparsity.pruning.clustered import clustered_saliency
@@ -376,7 +376,7 @@ def test_a_single_layer_can_be_scored(method: str) -> None:
 def test_scoring_that_fails_leaves_the_network_in_its_mode() -> None:
     network = FC((4,))
     add_masks(network)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(SparsityError, match="FC cannot take an input of"):
         synflow_saliency(network, (5,))
     assert all(m.training for m in network.modules())
     assert network.fc1.weight.dtype == torch.float32
