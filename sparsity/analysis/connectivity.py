@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sparsity.analysis.forward import analysed_layers
+from sparsity.analysis.forward import analysed_layers, weight_of
 from sparsity.analysis.reachability import BooleanPass, default_input_shape
 from sparsity.analysis.records import PER_UNIT
 from sparsity.analysis.responses import unit_axis
@@ -68,12 +68,12 @@ def effective_masks(network: nn.Module, input_shape: tuple[int, ...] | None = No
         SparsityError: If there is no layer, no input shape, or a sample of that shape does not fit.
     """
     masks = layer_masks(network)
-    weights = _as_tensors(masks)
+    weights = _stand_ins(network, masks)
     run = BooleanPass(network, torch.ones(1, *default_input_shape(network, input_shape)).double(), weights)
-    torch.autograd.backward(run.output.sum())
+    gradients = torch.autograd.grad(run.output, list(weights.values()), allow_unused=True)
     return {
-        name: mask & (weight.grad > 0).numpy() if weight.grad is not None else mask & False
-        for (name, mask), weight in zip(masks.items(), weights.values(), strict=True)
+        name: mask & (gradient > 0).numpy() if gradient is not None else mask & False
+        for (name, mask), gradient in zip(masks.items(), gradients, strict=True)
     }
 
 
@@ -108,17 +108,27 @@ def connectivity(network: nn.Module, input_shape: tuple[int, ...] | None = None)
 def _unread_units(
     network: nn.Module, masks: dict[str, BoolArray], input_shape: tuple[int, ...]
 ) -> dict[str, BoolArray]:
-    run = BooleanPass(network, torch.ones(1, *input_shape).double(), _as_tensors(masks), every_unit_read=True)
-    torch.autograd.backward(run.output.sum())
+    weights = _stand_ins(network, masks)
+    run = BooleanPass(network, torch.ones(1, *input_shape).double(), weights, every_unit_read=True)
+    outputs = [output for runs in run.reached.values() for output in runs]
+    gradients = torch.autograd.grad(run.output, outputs, allow_unused=True) if outputs else ()
+    of_output = dict(zip(outputs, gradients, strict=True))
     unread: dict[str, BoolArray] = {}
     for name, layer in analysed_layers(network).items():
-        gradient = run.reached[name].grad if name in run.reached else None
-        if gradient is None:  # the layer never runs, or nothing at all comes after it
-            unread[name] = np.ones(len(masks[name]), dtype=np.bool_)
-        else:
-            unread[name] = (gradient.movedim(unit_axis(layer), 0).flatten(1) <= 0).all(dim=1).numpy()
+        unread[name] = np.ones(len(masks[name]), dtype=np.bool_)
+        for output in run.reached.get(weights[name], ()):
+            gradient = of_output[output]
+            if gradient is not None:  # else nothing at all comes after this run of the layer
+                unread[name] &= (gradient.movedim(unit_axis(layer), 0).flatten(1) <= 0).all(dim=1).numpy()
     return unread
 
 
-def _as_tensors(masks: dict[str, BoolArray]) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(mask).double().requires_grad_() for name, mask in masks.items()}
+def _stand_ins(network: nn.Module, masks: dict[str, BoolArray]) -> dict[str, Tensor]:
+    """The masks as tensors by layer name; layers that share a weight share one."""
+    by_weight: dict[Tensor, Tensor] = {}
+    return {
+        name: by_weight.setdefault(
+            weight_of(network.get_submodule(name)), torch.from_numpy(mask).double().requires_grad_()
+        )
+        for name, mask in masks.items()
+    }

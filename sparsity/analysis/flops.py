@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from sparsity.analysis.forward import analysed_layers, evaluating, observing, placement
+from sparsity.analysis.forward import analysed_layers, observing, placement, refusing
 from sparsity.errors import SparsityError
+from sparsity.forward import evaluating
 
 
 def output_positions(network: nn.Module, input_shape: Sequence[int]) -> dict[str, int]:
@@ -27,20 +28,14 @@ def output_positions(network: nn.Module, input_shape: Sequence[int]) -> dict[str
     layers = analysed_layers(network)
     positions = dict.fromkeys(layers, 0)
 
-    def count(name: str, _: Tensor, output: Tensor) -> None:
+    def count(name: str, output: Tensor) -> None:
         features = output.shape[1] if isinstance(layers[name], nn.Conv2d) else output.shape[-1]
         # The batch is one sample, and modules may fold axes into it: everything but the features is a position.
         positions[name] += output.numel() // features
 
     device, dtype = placement(network)
-    with evaluating(network), observing(layers, count):
-        try:
-            network(torch.zeros((1, *input_shape), device=device, dtype=dtype))
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise SparsityError(
-                f"{type(network).__name__} cannot take a sample of shape {tuple(input_shape)}: {reason}"
-            ) from error
+    with evaluating(network), observing(layers, count), refusing(network, f"a sample of shape {tuple(input_shape)}"):
+        network(torch.zeros((1, *input_shape), device=device, dtype=dtype))
     return positions
 
 
