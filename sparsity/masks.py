@@ -145,3 +145,55 @@ def _state_tensors(optimizers: Iterable[Optimizer], weight: nn.Parameter) -> lis
         for value in state.values()
         if isinstance(value, Tensor) and value.shape == weight.shape
     ]
+
+
+def unmasked_weights(network: nn.Module) -> dict[str, int]:
+    """The sizes of the weights that no mask covers, by full parameter name.
+
+    Args:
+        network: Any module tree, with masks or without.
+    """
+    masked = {id(layer._parameters.get("weight")) for layer in masked_layers(network).values()}
+    return {name: weight.numel() for name, weight in matrix_weights(network).items() if id(weight) not in masked}
+
+
+def tied_weights(network: nn.Module) -> dict[str, list[str]]:
+    """The other names of weights that stand in several places, by the masked layer's name or else the first.
+
+    A layer that is reachable by two names is one place.
+
+    Args:
+        network: Any module tree, with masks or without.
+    """
+    masked = {f"{name}.weight".lstrip(".") for name in masked_layers(network)}
+    matrices = {id(weight) for weight in matrix_weights(network).values()}
+    places: dict[int, list[str]] = {}
+    for prefix, module in network.named_modules():
+        for name, parameter in module._parameters.items():
+            if id(parameter) in matrices:
+                places.setdefault(id(parameter), []).append(f"{prefix}.{name}".lstrip("."))
+    found = {}
+    for names in places.values():
+        name = next((name for name in names if name in masked), names[0])
+        if len(names) > 1:
+            found[name] = [other for other in names if other != name]
+    return found
+
+
+def matrix_weights(network: nn.Module) -> dict[str, nn.Parameter]:
+    """What counts as weights, masked or not, by full parameter name.
+
+    Parameters of which at least two axes are longer than 1, and the weight of every Linear and Conv2d. A tensor with
+    several names is named once, by its first.
+
+    Args:
+        network: Any module tree, with masks or without.
+    """
+    layers = (module for module in network.modules() if isinstance(module, nn.Linear | nn.Conv2d))
+    of_layers = {id(layer._parameters.get("weight")) for layer in layers}
+    return {
+        name: parameter
+        for name, parameter in network.named_parameters()
+        if not nn.parameter.is_lazy(parameter)
+        and (id(parameter) in of_layers or sum(length > 1 for length in parameter.shape) > 1)
+    }

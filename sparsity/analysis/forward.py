@@ -38,6 +38,20 @@ def analysed_layers(network: nn.Module) -> dict[str, nn.Module]:
     return layers
 
 
+def counted_layers(network: nn.Module) -> dict[str, nn.Module]:
+    """The layers whose multiply-adds are counted, by name: masked or not, every Linear and Conv2d.
+
+    Raises:
+        SparsityError: As `analysed_layers`.
+    """
+    analysed = analysed_layers(network)
+    return {
+        name: module
+        for name, module in network.named_modules()
+        if name in analysed or (isinstance(module, nn.Linear | nn.Conv2d) and not nn.parameter.is_lazy(module.weight))
+    }
+
+
 def weight_of(layer: nn.Module) -> Tensor:
     """A layer's weight; of a parametrised one what it computes, a new tensor each time."""
     return cast(Tensor, layer.weight)

@@ -4,7 +4,7 @@ Where reachability is computed with products of weights it underflows and overfl
 cut back to 0 or 1 on the way forward, and every gradient on the way back.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -24,15 +24,13 @@ class BooleanPass:
 
     Biases, normalisations and nonlinearities carry no connection and are left out; other parameters (a scale on a
     shortcut) connect; a maximum over a window is reached from all of it. The network is not changed: the pass runs
-    on substitutes in float64 on the CPU, where sums of non-negative numbers are zero only if all of them are.
+    on substitutes on the CPU, where sums of non-negative numbers are zero only if all of them are.
 
     Args:
         network: Any network.
-        sample: `[batch, *input_shape]`, non-negative.
+        sample: `[batch, *input_shape]`, non-negative, of the precision in which the pass runs.
         weights: By layer name the tensor that stands for its weight, non-negative, the same one for layers that share
             a weight; other layers are dense.
-        every_unit_read: Whether the backward pass starts anew at every layer, as if all its units were read: a
-            gradient then says that some kept weight reads a unit directly, not that the network's output does.
 
     Raises:
         SparsityError: If the network cannot take the sample, or no weight shows in its output.
@@ -43,26 +41,35 @@ class BooleanPass:
     reached: dict[Tensor, list[Tensor]]
     """By what stands for a layer's weight its outputs, 0 or 1, one for each time that it runs."""
 
-    def __init__(
-        self, network: nn.Module, sample: Tensor, weights: Mapping[str, Tensor], every_unit_read: bool = False
-    ) -> None:
+    def __init__(self, network: nn.Module, sample: Tensor, weights: Mapping[str, Tensor]) -> None:
         stand_ins: dict[Tensor, Tensor] = {}
         for parameter in network.parameters():
-            stand_ins[parameter] = torch.ones(parameter.shape, dtype=torch.float64)
+            stand_ins[parameter] = torch.ones(parameter.shape, dtype=sample.dtype)
         stand_ins |= {weight_of(network.get_submodule(name)): weight for name, weight in weights.items()}
         for buffer in network.buffers():
-            stand_ins[buffer] = buffer.to("cpu", torch.float64) if buffer.is_floating_point() else buffer.cpu()
+            stand_ins[buffer] = buffer.to("cpu", sample.dtype) if buffer.is_floating_point() else buffer.cpu()
         with evaluating(network), torch.enable_grad(), substituted(network, stand_ins), parametrize.cached():
             # What a parametrised layer computes is one tensor while it is cached.
             used = {id(weight_of(network.get_submodule(name))): weight for name, weight in weights.items()}
-            mode = _Booleans(used, every_unit_read)
-            with mode, refusing(network, f"samples of shape {tuple(sample.shape[1:])}"):
+            self._mode = _Booleans(used)
+            with self._mode, refusing(network, f"samples of shape {tuple(sample.shape[1:])}"):
                 output = network(sample)
         outputs = [tensor.sum() for tensor in tensors_in(output) if tensor.requires_grad]
         if not outputs:
             raise SparsityError(f"no weight of {type(network).__name__} shows in its output; it cannot be analysed")
         self.output = torch.stack(outputs).sum()
-        self.reached = mode.reached
+        self.reached = self._mode.reached
+
+    def gradients(self, tensors: Sequence[Tensor], every_unit_read: bool = False) -> tuple[Tensor | None, ...]:
+        """What of some tensors reaches the output: where the gradients are positive; None for what does not at all.
+
+        Args:
+            tensors: Weights, or layers' outputs.
+            every_unit_read: Whether the backward pass starts anew at every layer, as if all its units were read: a
+                gradient then says that some kept weight reads a unit directly, not that the network's output does.
+        """
+        self._mode.every_unit_read = every_unit_read
+        return torch.autograd.grad(self.output, tensors, retain_graph=True, allow_unused=True) if tensors else ()
 
 
 def default_input_shape(network: nn.Module, input_shape: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -78,10 +85,10 @@ def default_input_shape(network: nn.Module, input_shape: tuple[int, ...] | None)
 
 
 class _Booleans(BareWeights):
-    def __init__(self, stand_ins: Mapping[int, Tensor], every_unit_read: bool) -> None:
+    def __init__(self, stand_ins: Mapping[int, Tensor]) -> None:
         super().__init__()
         self.stand_ins = stand_ins
-        self.every_unit_read = every_unit_read
+        self.every_unit_read = False
         self.reached: dict[Tensor, list[Tensor]] = {}
 
     def __torch_function__(
@@ -98,7 +105,7 @@ class _Booleans(BareWeights):
         elif stand_in is not None:
             kwargs = {**kwargs, "weight": stand_in}
         result = super().__torch_function__(func, types, args, kwargs)
-        boolean = cast(Tensor, _Boolean.apply(result, self.every_unit_read))
+        boolean = cast(Tensor, _Boolean.apply(result, self))
         if stand_in is not None and boolean.requires_grad:
             self.reached.setdefault(stand_in, []).append(boolean)
         return boolean.clone()  # the network may write into it
@@ -106,14 +113,14 @@ class _Booleans(BareWeights):
 
 class _Boolean(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, every_unit_read: bool) -> Tensor:
-        ctx.every_unit_read = every_unit_read
+    def forward(ctx: Any, values: Tensor, mode: "_Booleans") -> Tensor:
+        ctx.mode = mode
         return (values > 0).to(values.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (gradient,) = gradients
-        return torch.ones_like(gradient) if ctx.every_unit_read else (gradient > 0).to(gradient.dtype), None
+        return torch.ones_like(gradient) if ctx.mode.every_unit_read else (gradient > 0).to(gradient.dtype), None
 
 
 def _window(
