@@ -11,18 +11,22 @@ from sparsity.errors import NonFiniteError
 from sparsity.tensors import tensors_in
 
 
-def first_non_finite(network: nn.Module, step: Callable[[], Any], context: Callable[[], Any] = nullcontext) -> str:
+def first_non_finite(
+    network: nn.Module, step: Callable[[], Any] | None = None, context: Callable[[], Any] = nullcontext
+) -> str:
     """Where in a forward pass NaN or infinity first appears, in words.
 
     Args:
         network: Whose layers are looked at.
-        step: The forward pass, as it was when the loss was not finite.
+        step: The forward pass, as it was when the loss was not finite; without it only weights are looked at.
         context: Makes the context manager under which it runs.
     """
     # What is measured in a forward pass, like BatchNorm's means, is spoilt by the pass itself.
     layer = first_non_finite_layer(network.named_parameters())
     if layer is not None:
         return f"{in_words(layer)} has weights that are NaN or infinite"
+    if step is None:
+        return "all weights are finite"
     found: list[str] = []
 
     def look_at(name: str) -> Callable[..., None]:

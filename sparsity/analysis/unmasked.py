@@ -41,6 +41,9 @@ class Unmasked:
         return (kept + self.size) / max(masked + self.size, 1)
 
 
+ALL_MASKED = Unmasked()
+
+
 def unmasked(network: nn.Module) -> Unmasked:
     """Find what no mask covers; of a network without masks, what is not analysed as if it had some.
 
