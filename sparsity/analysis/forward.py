@@ -28,7 +28,9 @@ def analysed_layers(network: nn.Module) -> dict[str, nn.Module]:
         raise SparsityError(f"{type(network).__name__} has no Linear or Conv2d layer to analyse; give one that has")
     for name, layer in layers.items():
         weight = layer._parameters.get("weight")
-        if weight is None and not is_parametrized(layer, "weight"):
+        if weight is None and is_parametrized(layer, "weight"):
+            continue
+        if weight is None:
             raise SparsityError(
                 f"layer {name!r} computes its weight anew in every pass from something else; make it a parameter, as "
                 "torch.nn.utils.prune.remove and torch.nn.utils.remove_weight_norm do"

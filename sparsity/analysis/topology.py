@@ -31,8 +31,8 @@ class Topology:
         unmasked: What no mask covers.
         connectivity: Effective density and dead units.
         positions: By layer, masked or not, how often its weights are applied to one sample; None if not known.
-        flops_dense: Multiply-adds of one sample if no weight were pruned; None if not known.
-        flops_effective: Multiply-adds of one sample by the kept weights, and by those that no mask covers.
+        flops_dense: Multiply-adds of one sample if no weight were pruned; NaN if not known.
+        flops_effective: Multiply-adds of one sample by the kept weights and those that no mask covers; NaN likewise.
         runs: By layer, runs of neighbouring kept inputs; filters are flattened.
         gaps: By layer, distances between successive kept inputs of a unit; filters are flattened.
         kernels: Connected components of kernels, by convolution with kernels larger than 1 x 1.
@@ -46,8 +46,8 @@ class Topology:
     unmasked: Unmasked
     connectivity: Connectivity
     positions: Mapping[str, int] | None
-    flops_dense: int | None
-    flops_effective: int | None
+    flops_dense: float
+    flops_effective: float
     runs: Mapping[str, Runs]
     gaps: Mapping[str, Gaps]
     kernels: Mapping[str, KernelClusters]
@@ -73,8 +73,8 @@ def topology(network: nn.Module, input_shape: Sequence[int] | None = None) -> To
     others = unmasked(network)
     positions = known_positions(network, shape)
 
-    def multiply_adds(weights: Mapping[str, int]) -> int | None:
-        return None if positions is None else flops({**weights, **others.layers}, positions)
+    def multiply_adds(weights: Mapping[str, int]) -> float:
+        return float("nan") if positions is None else flops({**weights, **others.layers}, positions)
 
     return Topology(
         weights=weights,
@@ -173,8 +173,7 @@ def summary(topology: Topology) -> dict[str, Any]:
         "dead": sum(layer.dead for layer in connected.layers.values()),
         "collapsed_layers": list(counts.collapsed),
         "disconnected_layers": list(connected.disconnected),
-        "flops_dense": topology.flops_dense,
-        "flops_effective": topology.flops_effective,
+        **_plain({"flops_dense": topology.flops_dense, "flops_effective": topology.flops_effective}),
     }
 
 

@@ -25,7 +25,7 @@ _NO_PRODUCTS = frozenset(
 """Operations that look a weight up or add it, and normalisations, whose multiply-adds do not count."""
 
 
-class WeightUses(TorchDispatchMode):
+class WeightUses(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Watches a forward pass below all modules and functions, where only PyTorch's elementary operations are left.
 
     Args:
@@ -39,7 +39,7 @@ class WeightUses(TorchDispatchMode):
     """Names of the matrices that take part outside of the layers in more than a look-up or a sum."""
 
     def __init__(self, network: nn.Module, layers: Iterable[nn.Module] = ()) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.used = set()
         self.in_products = []
         self._matrices = {id(weight): name for name, weight in matrix_weights(network).items()}
@@ -59,12 +59,12 @@ class WeightUses(TorchDispatchMode):
         for layer in self._layers:
             self._hooks.callback(layer.register_forward_pre_hook(enter, prepend=True).remove)
             self._hooks.callback(layer.register_forward_hook(leave).remove)
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     @override
     def __exit__(self, *raised: Any) -> None:
-        super().__exit__(*raised)
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]
         self._hooks.close()
 
     @override

@@ -10,6 +10,7 @@ from sparsity.analysis.flops import UncountedError, known_positions
 from sparsity.analysis.topology import layer_table, summary, topology
 from sparsity.masks import add_masks, masks, set_mask
 from sparsity.networks import FC
+from sparsity.report.pooling import pooled
 from sparsity.summary import one_line, run_summary
 from tests.networks_of_strangers import NETWORKS
 
@@ -40,6 +41,17 @@ def test_a_table_has_the_dense_layers_below_the_masked_ones_and_marks_them() -> 
     assert [row["flops_effective"] for row in rows] == [4, 12, 24]
     assert rows[2]["dead"] is rows[2]["runs"] is None
     assert all(row.keys() == rows[0].keys() for row in rows)
+
+
+def test_the_topology_of_a_network_whose_multiply_adds_are_not_known_goes_without() -> None:
+    network = NETWORKS["own matrix"]()
+    add_masks(network)
+    with pytest.warns(UserWarning, match="since matrix takes part outside"):
+        found = topology(network)
+    assert summary(found)["flops_dense"] is summary(found)["flops_effective"] is None
+    assert [row["flops_dense"] for row in layer_table(found)] == [None, None, None]
+    assert summary(pooled([found, found]))["flops_effective"] is None
+    assert summary(found)["effective_density"] == 1
 
 
 def test_a_runs_record_and_its_line_say_what_is_dense() -> None:
