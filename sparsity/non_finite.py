@@ -24,7 +24,7 @@ def first_non_finite(
     # What is measured in a forward pass, like BatchNorm's means, is spoilt by the pass itself.
     layer = first_non_finite_layer(network.named_parameters())
     if layer is not None:
-        return f"{in_words(layer)} has weights that are NaN or infinite"
+        return f"{layer_in_words(layer)} has weights that are NaN or infinite"
     if step is None:
         return "all weights are finite"
     found: list[str] = []
@@ -33,7 +33,7 @@ def first_non_finite(
         def look(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             if not found and not _all_finite(output):
                 what = "gives the first output" if _all_finite((args, kwargs)) else "is given an input"
-                found.append(f"{in_words(name)} {what} that is NaN or infinite")
+                found.append(f"{layer_in_words(name)} {what} that is NaN or infinite")
 
         return look
 
@@ -71,12 +71,12 @@ def require_finite_weights(network: nn.Module) -> None:
     layer = first_non_finite_layer(_trained(network))
     if layer is not None:
         raise NonFiniteError(
-            f"training diverged: {in_words(layer)} has weights that are NaN or infinite; lower the learning rate or "
-            "set trainer.gradient_clip_val"
+            f"training diverged: {layer_in_words(layer)} has weights that are NaN or infinite; lower the learning "
+            "rate or set trainer.gradient_clip_val"
         )
 
 
-def in_words(layer: str) -> str:
+def layer_in_words(layer: str) -> str:
     """A layer's name in a sentence; that of the network itself is empty."""
     return f"layer {layer!r}" if layer else "the network itself"
 

@@ -14,6 +14,7 @@ from sparsity.analysis.uses import WeightUses
 from sparsity.analysis.weights import BoolArray, layer_masks
 from sparsity.errors import SparsityError
 from sparsity.forward import evaluating
+from sparsity.non_finite import layer_in_words
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +172,7 @@ def _reached_both_ways(
 def _undefined(network: nn.Module, layer: str) -> SparsityError:
     return SparsityError(
         f"what reaches what in {type(network).__name__} cannot be counted: reachability through this network's "
-        f"operations is not defined yet, which shows at layer {layer!r}; densities and distances need no reachability"
+        f"operations is not defined yet, which shows at {layer_in_words(layer)}; densities and distances need none"
     )
 
 

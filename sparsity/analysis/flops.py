@@ -70,9 +70,9 @@ def known_positions(network: nn.Module, input_shape: Sequence[int] | None) -> di
             )
         return output_positions(network, input_shape)
     except UncountedError as error:
-        warnings.warn(str(error), stacklevel=2)
+        warnings.warn(str(error), stacklevel=1)  # from one place, so that Python says it once
     except SparsityError as error:
-        warnings.warn(f"multiply-adds are left out: {error}", stacklevel=2)
+        warnings.warn(f"multiply-adds are left out: {error}", stacklevel=1)
     return None
 
 

@@ -10,6 +10,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from sparsity.errors import SparsityError
 from sparsity.masks import masked_layers
+from sparsity.non_finite import layer_in_words
 
 Observer = Callable[[str, Tensor], None]
 """Called with a layer's name and its output, each time the layer runs."""
@@ -32,11 +33,11 @@ def analysed_layers(network: nn.Module) -> dict[str, nn.Module]:
             continue
         if weight is None:
             raise SparsityError(
-                f"layer {name!r} computes its weight anew in every pass from something else; make it a parameter, as "
+                f"{layer_in_words(name)} computes its weight anew in every pass; make it a parameter, as "
                 "torch.nn.utils.prune.remove and torch.nn.utils.remove_weight_norm do"
             )
         if nn.parameter.is_lazy(weight):
-            raise SparsityError(f"layer {name!r} has no weights before its first pass; run the network once")
+            raise SparsityError(f"{layer_in_words(name)} has no weights before its first pass; run the network once")
     return layers
 
 

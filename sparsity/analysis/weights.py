@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sparsity.analysis.forward import analysed_layers, weight_of
 from sparsity.errors import NonFiniteError, SparsityError
+from sparsity.non_finite import layer_in_words
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float64]
@@ -100,5 +101,7 @@ def _checked(weights: dict[str, Array]) -> dict[str, Array]:
         if weight.ndim < 2:
             raise SparsityError(f"the weights of layer {name!r} have the shape [units, ...], not {list(weight.shape)}")
         if not np.isfinite(weight).all():
-            raise NonFiniteError(f"layer {name!r} has a weight that is NaN or infinite; analyse an earlier checkpoint")
+            raise NonFiniteError(
+                f"{layer_in_words(name)} has a weight that is NaN or infinite; analyse an earlier checkpoint"
+            )
     return weights

@@ -106,5 +106,5 @@ def test_a_weight_that_is_made_anew_in_every_pass_is_refused() -> None:
     prune.identity(network.layers[0], "weight")
     with pytest.raises(SparsityError, match=r"layer 'layers.0' computes its weight anew in every pass"):
         connectivity(network, (6,))
-    with pytest.raises(SparsityError, match="layer '' has no weights before its first pass"):
+    with pytest.raises(SparsityError, match="the network itself has no weights before its first pass"):
         densities(nn.LazyLinear(3))

@@ -221,3 +221,18 @@ def test_the_start_of_a_network_is_dense_wherever_the_comparison_is_listed(
     kept = [int(row.split(",")[4]) for row in rows[1:]]
     assert rows[0].split(",")[4] == "kept_b"
     assert kept == [30, 15]
+
+
+def test_a_resumed_fit_does_not_analyse_the_final_mask_again(tmp_path: Path) -> None:
+    topology, folders = TopologyAnalysis(figures=False), []
+    for epochs, checkpoint in ((1, None), (2, tmp_path / "half.ckpt")):
+        logger = TensorBoardLogger(tmp_path)
+        trainer = pl.Trainer(max_epochs=epochs, accelerator="cpu", logger=logger, enable_progress_bar=False,
+                             callbacks=[Random(0.5), topology], enable_model_summary=False)  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning")
+            module = Stranger(nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 3)))
+            trainer.fit(module, batches((6,)), ckpt_path=checkpoint)
+        trainer.save_checkpoint(tmp_path / "half.ckpt")
+        folders.append({path.name for path in (Path(logger.log_dir) / "analysis").iterdir()})
+    assert folders == [{"topology_pruned", "topology_final"}, {"topology_final"}]
