@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sparsity.callbacks.zeros import network_of
+from sparsity.errors import SparsityError
 from sparsity.randomness import unmoved_randomness
 
 
@@ -31,11 +32,14 @@ def batch_shape(batch: Any) -> tuple[int, ...] | None:
 
 
 def validation_images(trainer: pl.Trainer, count: int) -> Tensor | None:
-    """The first validation images as the network sees them; None if there are none, or batches do not start with them.
+    """The first validation images as the network sees them; None if there are none.
 
     Args:
         trainer: After a fit.
         count: How many.
+
+    Raises:
+        SparsityError: If batches do not start with images.
     """
     loaders = trainer.val_dataloaders
     loader = next(iter(loaders), None) if isinstance(loaders, list | tuple) else loaders
@@ -48,7 +52,9 @@ def validation_images(trainer: pl.Trainer, count: int) -> Tensor | None:
             batch = batch if datamodule is None else datamodule.on_after_batch_transfer(batch, 0)
             images = batch[0] if isinstance(batch, list | tuple) and batch else batch
             if not isinstance(images, Tensor):
-                return None
+                raise SparsityError(
+                    f"a validation batch starts with a {type(images).__name__}; give tensors, or lists of them"
+                )
             parts.append(images)
             if sum(map(len, parts)) >= count:
                 break

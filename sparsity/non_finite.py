@@ -52,7 +52,8 @@ def first_non_finite_layer(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
 
     The name of the network itself is empty, and so is the answer if one of its own tensors is not finite.
     """
-    floats = [(name, tensor.detach()) for name, tensor in tensors if tensor.is_floating_point()]
+    there = [(name, tensor) for name, tensor in tensors if not nn.parameter.is_lazy(tensor)]
+    floats = [(name, tensor.detach()) for name, tensor in there if tensor.is_floating_point()]
     if not floats:
         return None
     finite = torch.stack([tensor.isfinite().all() for _, tensor in floats]).tolist()

@@ -163,9 +163,11 @@ def test_what_is_left_out_is_said_once(tmp_path: Path) -> None:
     module.network.input_shape = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
-        folder_of_a_fit(tmp_path, module, DensityMonitor(), TopologyAnalysis(), data=data)
+        onlookers = [DensityMonitor(), TopologyAnalysis(), NetworkComparison(figures=False)]
+        folder_of_a_fit(tmp_path, module, *onlookers, data=data, validation=data)
     said = [str(warning.message) for warning in caught]
     assert sum("multiply-adds of _Layers are not known, since nothing says what a sample looks" in s for s in said) == 1
+    assert sum("correlation of activations failed" in s and "starts with a dict" in s for s in said) == 1
     assert sum("TopologyAnalysis failed and is left out" in s and "give input_shape" in s for s in said) == 1
 
 
@@ -174,13 +176,15 @@ def test_no_onlooker_moves_a_random_state(onlooker: type[pl.Callback], tmp_path:
     assert fit(tmp_path, "counting", onlooker()) == fit(tmp_path, "counting")
 
 
-def folder_of_a_fit(tmp_path: Path, module: pl.LightningModule, *callbacks: pl.Callback, data: Any = None) -> Path:
+def folder_of_a_fit(
+    tmp_path: Path, module: pl.LightningModule, *callbacks: pl.Callback, data: Any = None, validation: Any = None
+) -> Path:
     logger = TensorBoardLogger(tmp_path)
     trainer = pl.Trainer(max_epochs=1, accelerator="cpu", logger=logger, callbacks=list(callbacks),
                          enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False)  # fmt: skip
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning")
-        trainer.fit(module, batches((6,)) if data is None else data)
+        trainer.fit(module, batches((6,)) if data is None else data, validation)
     return Path(logger.log_dir)
 
 
