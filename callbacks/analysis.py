@@ -1,8 +1,7 @@
 """Post-fit analysis: what topology is left, and how far it is from other networks, on the dashboard and as files."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +10,25 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 from typing_extensions import override
 
-from sparsity.analysis.comparison import compare, pair_means, require_comparable
+from sparsity.analysis.comparison import Comparison, compare, pair_means, require_comparable
 from sparsity.analysis.files import next_folder, write_comparisons, write_json, write_topologies
 from sparsity.analysis.records import Row
 from sparsity.analysis.topology import Topology, layer_table, summary, topology
 from sparsity.analysis.weights import Array
-from sparsity.callbacks.batches import sample_shape
+from sparsity.callbacks.aside import aside
+from sparsity.callbacks.density import ITSELF
 from sparsity.callbacks.pruning import find_pruner
+from sparsity.callbacks.samples import batch_shape, known_shape, validation_images
 from sparsity.callbacks.zeros import network_of
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.interop import load_network
+from sparsity.masks import masks
+from sparsity.randomness import unmoved_randomness
 
-_IN_DENSITY_MONITOR = {"layer", "units", "kept", "size", "density", "flops_dense", "flops_effective"}
+_IN_DENSITY_MONITOR = {"layer", "masked", "units", "kept", "size", "density", "flops_dense", "flops_effective"}
 
 
 class TopologyAnalysis(Callback):
@@ -34,7 +36,8 @@ class TopologyAnalysis(Callback):
 
     Logs scalars, histograms, figures and a table of the layers to TensorBoard under `topology/`, and writes the same
     to `analysis/topology_pruned/` and `analysis/topology_final/` in the run's folder: `summary.json`, `layers.csv`,
-    `units.csv`, figures as PNG and PDF. An analysis that fails warns and leaves the fit alone.
+    `units.csv`, figures as PNG and PDF. An analysis that fails warns and leaves the fit alone: where nothing tells the
+    shape of a sample, or reachability through the network's operations is not defined.
 
     Args:
         figures: Draw figures too, which takes most of the time.
@@ -42,13 +45,35 @@ class TopologyAnalysis(Callback):
 
     def __init__(self, figures: bool = True) -> None:
         self.figures = figures
+        self._reset()
+
+    def _reset(self) -> None:
         self._seen_final_mask = False
+        self._waits_for_batch = False
+        self._batch_shape: tuple[int, ...] | None = None
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":  # before a checkpoint is restored
+            self._reset()
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         pruner = find_pruner(trainer)
         if pruner is not None and pruner.is_final and not self._seen_final_mask:
             self._seen_final_mask = True
+            # The first batch shows what samples look like, if nothing else does.
+            self._waits_for_batch = self._shape(trainer, pl_module) is None
+            if not self._waits_for_batch:
+                self._analyse(trainer, pl_module, "topology_pruned")
+
+    @override
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._batch_shape = self._batch_shape or batch_shape(batch)
+        if self._waits_for_batch:
+            self._waits_for_batch = False
             self._analyse(trainer, pl_module, "topology_pruned")
 
     @override
@@ -59,8 +84,8 @@ class TopologyAnalysis(Callback):
         root = _run_folder(trainer)
         if not trainer.is_global_zero or root is None:
             return
-        with _failures_only_warn(type(self).__name__):
-            found = topology(network_of(module), sample_shape(trainer, module))
+        with aside(type(self).__name__):
+            found = topology(network_of(module), self._shape(trainer, module))
             folder = next_folder(root, name)
             write_json(folder / "summary.json", summary(found))
             write_topologies(folder, {"network": found})
@@ -73,6 +98,9 @@ class TopologyAnalysis(Callback):
                 from sparsity.analysis.figures import topology_figures
 
                 _show(trainer, "topology", topology_figures({"network": found}), folder)
+
+    def _shape(self, trainer: pl.Trainer, module: pl.LightningModule) -> tuple[int, ...] | None:
+        return known_shape(trainer, module) or self._batch_shape
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -112,18 +140,23 @@ class NetworkComparison(Callback):
             return
         network = network_of(pl_module)
         # Before pruning, and before a checkpoint is restored: what it knows of the start then replaces this.
-        self._initial = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
-        for path in self.references:
-            _require_reference(network, path)
+        self._initial = {
+            name: tensor.detach().cpu().clone()
+            for name, tensor in network.state_dict().items()
+            if isinstance(tensor, Tensor) and not nn.parameter.is_lazy(tensor)
+        }
+        with unmoved_randomness():
+            for path in self.references:
+                _require_reference(network, path)
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         root = _run_folder(trainer)
         if not trainer.is_global_zero or root is None:
             return
-        with _failures_only_warn(type(self).__name__):
-            networks = {"trained": network_of(pl_module), **self._others(network_of(pl_module))}
-            found = compare(networks, _validation_images(trainer, self.images))
+        with aside(type(self).__name__):
+            networks = {"trained": network_of(pl_module), **self._others(trainer, network_of(pl_module))}
+            found = self._compared(trainer, networks)
             folder = next_folder(root, "comparison")
             write_comparisons(folder, [found])
             scalars: dict[str, float] = {}
@@ -139,9 +172,17 @@ class NetworkComparison(Callback):
 
                 _show(trainer, "comparison", comparison_figures(found), folder)
 
-    def _others(self, network: nn.Module) -> dict[str, nn.Module]:
-        initial = copy.deepcopy(network)
-        initial.load_state_dict(self._initial)
+    def _compared(self, trainer: pl.Trainer, networks: Mapping[str, nn.Module]) -> Comparison:
+        with aside(f"{type(self).__name__}'s correlation of activations"):
+            images = validation_images(trainer, self.images)
+            if images is not None:
+                return compare(networks, images)
+        return compare(networks)
+
+    def _others(self, trainer: pl.Trainer, network: nn.Module) -> dict[str, nn.Module]:
+        initial = copy.deepcopy(network, {id(trainer): trainer})  # a network that is a module of Lightning's knows it
+        unmasked = {f"{name}.weight_mask".lstrip("."): torch.ones_like(m) for name, m in masks(network).items()}
+        initial.load_state_dict({**unmasked, **self._initial}, strict=False)
         device = next(network.parameters()).device
         return {"initial": initial} | {_reference_name(path): load_network(path).to(device) for path in self.references}
 
@@ -175,37 +216,12 @@ def _run_folder(trainer: pl.Trainer) -> Path | None:
     return Path(root) / "analysis"
 
 
-@contextmanager
-def _failures_only_warn(what: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        rank_zero_warn(f"{what} failed and is left out, the trained network is not affected: {error}")
-
-
-def _validation_images(trainer: pl.Trainer, count: int) -> Tensor | None:
-    """The first validation images as the network sees them."""
-    loaders = trainer.val_dataloaders
-    loader = loaders[0] if isinstance(loaders, list | tuple) and loaders else loaders
-    if not count or not loader:
-        return None
-    parts: list[Tensor] = []
-    with torch.random.fork_rng(devices=[]):  # a DataLoader without a generator of its own draws from the global one
-        for batch in loader:
-            datamodule = trainer.datamodule  # type: ignore[attr-defined]
-            batch = batch if datamodule is None else datamodule.on_after_batch_transfer(batch, 0)
-            parts.append(batch[0] if isinstance(batch, list | tuple) else batch)
-            if sum(map(len, parts)) >= count:
-                break
-    return torch.cat(parts)[:count]
-
-
 def _topology_scalars(found: Topology) -> dict[str, float]:
     whole = summary(found)
     scalars = {f"topology/{name}": whole[name] for name in ("effective_density", "dead")}
     for row in layer_table(found):
         scalars |= {
-            f"topology/{name}/{row['layer']}": float(value)
+            f"topology/{name}/{row['layer'] or ITSELF}": float(value)
             for name, value in row.items()
             if name not in _IN_DENSITY_MONITOR and isinstance(value, int | float)
         }
@@ -226,13 +242,13 @@ def _tensorboards(trainer: pl.Trainer) -> list[TensorBoardLogger]:
 
 
 def _log_distributions(logger: TensorBoardLogger, found: Topology, step: int) -> None:
-    samples: dict[str, Array] = {f"topology/runs_per_unit/{layer}": runs.count for layer, runs in found.runs.items()}
-    samples |= {f"topology/gaps/{layer}": gaps.gap for layer, gaps in found.gaps.items()}
-    samples |= {f"topology/kernel_scores/{layer}": k.score for layer, k in found.kernels.items()}
-    samples |= {f"topology/weights/{layer}": weight[weight != 0] for layer, weight in found.weights.items()}
-    for tag, values in samples.items():
+    samples: dict[tuple[str, str], Array] = {("runs_per_unit", name): runs.count for name, runs in found.runs.items()}
+    samples |= {("gaps", layer): gaps.gap for layer, gaps in found.gaps.items()}
+    samples |= {("kernel_scores", layer): k.score for layer, k in found.kernels.items()}
+    samples |= {("weights", layer): weight[weight != 0] for layer, weight in found.weights.items()}
+    for (kind, layer), values in samples.items():
         if values.size:
-            logger.experiment.add_histogram(tag, values, step)
+            logger.experiment.add_histogram(f"topology/{kind}/{layer or ITSELF}", values, step)
 
 
 def _show(trainer: pl.Trainer, tag: str, figures: Any, folder: Path) -> None:

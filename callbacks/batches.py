@@ -1,8 +1,7 @@
 """A look at the training data before training, after which training sees them as if nobody had looked."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -11,12 +10,12 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sparsity.callbacks.samples import batch_shape, known_shape, peeking
 from sparsity.callbacks.zeros import network_of
 from sparsity.errors import SparsityError
 from sparsity.forward import evaluating, refusing
 from sparsity.labels import NO_LABEL, require_labels
 from sparsity.processes import gather
-from sparsity.randomness import unmoved_randomness
 from sparsity.tensors import logits_of
 
 _MOST_LOOKED_AT = 1000
@@ -24,26 +23,21 @@ _MOST_LOOKED_AT = 1000
 
 
 def sample_shape(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[int, ...]:
-    """Shape of one input sample: of the module's `example_input_array`, the data module, or the first training batch.
+    """Shape of one input sample, as `known_shape` tells it, or the first training batch.
 
     Raises:
-        SparsityError: If none of them tells, or the network takes more than one tensor.
+        SparsityError: If none of them tells.
     """
-    example: Any = module.example_input_array
-    data = trainer.datamodule  # type: ignore[attr-defined]
-    if example is None and hasattr(data, "input_shape"):
-        return tuple(data.input_shape)
-    if example is None:
-        batch = first_batch(trainer)
-        example = batch[0] if isinstance(batch, list | tuple) and batch else batch
-    elif isinstance(example, list | tuple) and len(example) == 1:
-        example = example[0]
-    if not isinstance(example, Tensor) or example.ndim < 1:
+    if (known := known_shape(trainer, module)) is not None:
+        return known
+    batch = first_batch(trainer)
+    shape = batch_shape(batch)
+    if shape is None:
         raise SparsityError(
-            f"cannot tell the shape of one input tensor from a {type(example).__name__}; set example_input_array in "
+            f"cannot tell the shape of one input tensor from a {type(batch).__name__}; set example_input_array in "
             f"{type(module).__name__} to a batch of one, as a tensor"
         )
-    return tuple(example.shape[1:])
+    return shape
 
 
 def first_batch(trainer: pl.Trainer) -> Any:
@@ -59,35 +53,6 @@ def first_batch(trainer: pl.Trainer) -> Any:
     if batch is None:
         raise SparsityError("the training data have no batch; give the loader some samples")
     return batch
-
-
-@contextmanager
-def peeking(loader: Any) -> Iterator[None]:
-    """Go through a loader, or several in lists and dicts, and leave all that it draws from as it was."""
-    generators = list(dict.fromkeys(_generators(loader)))
-    states = [generator.get_state() for generator in generators]
-    position = loader.state_dict() if hasattr(loader, "state_dict") else None
-    with unmoved_randomness():
-        try:
-            yield
-        finally:
-            for generator, state in zip(generators, states, strict=True):
-                generator.set_state(state)
-            if position is not None:
-                loader.load_state_dict(position)
-
-
-def _generators(loader: Any) -> Iterator[torch.Generator]:
-    if isinstance(loader, Mapping):
-        loader = list(loader.values())
-    if isinstance(loader, list | tuple):
-        for one in loader:
-            yield from _generators(one)
-        return
-    batch_sampler = getattr(loader, "batch_sampler", None)
-    for drawing in (loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None)):
-        if isinstance(generator := getattr(drawing, "generator", None), torch.Generator):
-            yield generator
 
 
 def balanced_batch(trainer: pl.Trainer, module: pl.LightningModule, per_class: int) -> tuple[Tensor, Tensor]:

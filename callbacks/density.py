@@ -1,24 +1,36 @@
 """Says how dense a network is: to the loggers whenever it changes, and as a table once the mask is final."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 from typing_extensions import override
 
-from sparsity.analysis.flops import flops, output_positions
-from sparsity.callbacks.batches import sample_shape
+from sparsity.analysis.flops import flops, known_positions
+from sparsity.analysis.unmasked import ALL_MASKED, Unmasked, in_words, unmasked
+from sparsity.callbacks.aside import aside
 from sparsity.callbacks.pruning import find_pruner
+from sparsity.callbacks.samples import batch_shape, known_shape
 from sparsity.callbacks.zeros import network_of
 from sparsity.masks import masked_layers, masks, sizes
+
+ITSELF = "itself"
+"""The layer that is the network, whose name is empty."""
+
+ROWS = 12
+"""So many of the weights that no mask covers have a row of their own."""
 
 
 class DensityMonitor(Callback):
     """Logs density and kept weights, of the network and per layer, and multiply-adds per sample, once per change.
 
-    Tags: `density/network`, `density/<layer>`, `kept/network`, `kept/<layer>`, `flops/dense`, `flops/effective`.
+    Tags: `density/network`, `density/<layer>`, `kept/network`, `kept/<layer>`, `flops/dense`, `flops/effective`, and
+    `density/all` if there are weights that no mask covers: with them, while the others are about the masked layers.
+    Multiply-adds that are not known are left out with a warning. Nothing about the fit is changed.
 
     Args:
         table: Print a table of the layers once the mask is final.
@@ -26,70 +38,127 @@ class DensityMonitor(Callback):
 
     def __init__(self, table: bool = True) -> None:
         self.table = table
+        self._reset()
+
+    def _reset(self) -> None:
         self._logged: dict[str, int] | None = None
-        self._positions: dict[str, int] | None = None
         self._printed = False
+        self._waits_for_batch = False
+        self._asked_for_positions = False
+        self._positions: Mapping[str, int] | None = None
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self._reset()
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._observe(trainer, pl_module)
+        # The first batch shows what samples look like, if nothing else does.
+        self._waits_for_batch = known_shape(trainer, pl_module) is None
+        if not self._waits_for_batch:
+            self._observe(trainer, pl_module)
+
+    @override
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self._waits_for_batch:
+            self._waits_for_batch = False
+            self._observe(trainer, pl_module, batch)
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._observe(trainer, pl_module)
 
-    @rank_zero_only
-    def _observe(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def _observe(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any = None) -> None:
+        if trainer.is_global_zero and masked_layers(network_of(pl_module)):
+            with aside(type(self).__name__):
+                self._look(trainer, pl_module, batch)
+
+    def _look(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any) -> None:
         network, pruner = network_of(pl_module), find_pruner(trainer)
-        if not masked_layers(network):
-            return
         mask = pruner.current_mask(network) if pruner else masks(network)
         counts = torch.stack([m.sum() for m in mask.values()]).tolist()
         kept = dict(zip(mask, map(int, counts), strict=True))
-        if self._positions is None:
-            self._positions = output_positions(network, sample_shape(trainer, pl_module))
+        if not self._asked_for_positions:
+            self._asked_for_positions = True
+            self._positions = known_positions(network, known_shape(trainer, pl_module) or batch_shape(batch))
+        others = unmasked(network)
         if kept != self._logged:
-            metrics = density_metrics(kept, sizes(network), self._positions)
+            metrics = density_metrics(kept, sizes(network), self._positions, others)
             for logger in trainer.loggers:
                 logger.log_metrics(metrics, step=trainer.global_step)
             self._logged = kept
         if self.table and not self._printed and (pruner is None or pruner.is_final):
-            Console().print(density_table(kept, sizes(network), self._positions))
+            Console().print(density_table(kept, sizes(network), self._positions, others))
             self._printed = True
 
 
-def density_metrics(kept: dict[str, int], sizes: dict[str, int], positions: dict[str, int]) -> dict[str, float]:
+def density_metrics(
+    kept: Mapping[str, int],
+    sizes: Mapping[str, int],
+    positions: Mapping[str, int] | None,
+    others: Unmasked = ALL_MASKED,
+) -> dict[str, float]:
     """Densities, kept weights and multiply-adds by tag.
 
     Args:
         kept: Kept weights by layer.
         sizes: All weights by layer.
-        positions: Output positions of one sample by layer.
+        positions: Output positions of one sample by layer; None if they are not known.
+        others: What no mask covers.
     """
     kept_all, all_weights = sum(kept.values()), sum(sizes.values())
-    return {
+    metrics: dict[str, float] = {
         "density/network": kept_all / all_weights,
-        **{f"density/{name}": kept[name] / sizes[name] for name in kept},
+        **{f"density/{name or ITSELF}": kept[name] / sizes[name] for name in kept},
         "kept/network": kept_all,
-        **{f"kept/{name}": kept[name] for name in kept},
-        "flops/dense": flops(sizes, positions),
-        "flops/effective": flops(kept, positions),
+        **{f"kept/{name or ITSELF}": kept[name] for name in kept},
     }
+    if others.weights:
+        metrics["density/all"] = others.density_of_all(kept_all, all_weights)
+    if positions is not None:
+        metrics["flops/dense"] = flops({**sizes, **others.layers}, positions)
+        metrics["flops/effective"] = flops({**kept, **others.layers}, positions)
+    return metrics
 
 
-def density_table(kept: dict[str, int], sizes: dict[str, int], positions: dict[str, int]) -> Table:
-    """The same numbers as a table with a row per layer and one for the network; arguments as `density_metrics`."""
-    table = Table(title="Density", title_justify="left")
+def density_table(
+    kept: Mapping[str, int],
+    sizes: Mapping[str, int],
+    positions: Mapping[str, int] | None,
+    others: Unmasked = ALL_MASKED,
+) -> Table:
+    """The same numbers as a table with a row per layer, masked or not, and one for the network.
+
+    The line below it says what no mask covers. Arguments as `density_metrics`.
+    """
+    kept_all, all_weights = sum(kept.values()), sum(sizes.values())
+    table = Table(
+        title="Density", title_justify="left", caption=in_words(kept_all, all_weights, others), caption_justify="left"
+    )
     table.add_column("layer")
-    for column in ("weights", "kept", "density", "FLOPs", "effective"):
+    for column in ("weights", "kept", "density", *(("FLOPs", "effective") if positions is not None else ())):
         table.add_column(column, justify="right")
 
-    def add(name: str, weights: int, kept: int, dense: int, effective: int) -> None:
-        table.add_row(name, f"{weights:,}", f"{kept:,}", f"{kept / weights:.2%}", f"{dense:,}", f"{effective:,}")
+    def add(name: str, weights: int, kept: int, density: str, layer: str | None) -> None:
+        cells = [name, f"{weights:,}", f"{kept:,}", density]
+        if positions is not None and layer is not None:
+            cells += [f"{weights * positions[layer]:,}", f"{kept * positions[layer]:,}"]
+        table.add_row(*cells)
 
     for name in kept:
-        add(name, sizes[name], kept[name], sizes[name] * positions[name], kept[name] * positions[name])
+        add(name or ITSELF, sizes[name], kept[name], f"{kept[name] / sizes[name]:.2%}", name)
+    if others.weights:
+        table.add_section()
+    for name, size in list(others.weights.items())[:ROWS]:
+        add(name, size, size, "dense", others.layer_of(name))
+    if rest := list(others.weights.values())[ROWS:]:
+        add(f"{len(rest)} others", sum(rest), sum(rest), "dense", None)
     table.add_section()
-    dense, effective = flops(sizes, positions), flops(kept, positions)
-    add("network", sum(sizes.values()), sum(kept.values()), dense, effective)
+    cells = [f"{all_weights:,}", f"{kept_all:,}", f"{kept_all / all_weights:.2%}"]
+    if positions is not None:
+        cells += [f"{flops({**weights, **others.layers}, positions):,}" for weights in (sizes, kept)]
+    table.add_row("network", *cells)
     return table

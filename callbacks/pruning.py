@@ -25,7 +25,7 @@ from sparsity.pruning.selection import select
 
 Scope = Literal["global", "layer"]
 
-_MANY_LOTS = 0.01
+_MANY_LOTS = 0.05
 """A share of lots that is a warning and not a remark."""
 
 
@@ -184,8 +184,8 @@ class PruningCallback(KeepMasks, ABC):
         share = sum(lots) / sum(counts.values())
         say = rank_zero_warn if share >= _MANY_LOTS else rank_zero_info
         say(
-            f"{type(self).__name__} chose {share:.2%} of the weights it keeps by lot, since it ranks them equal to weights "
-            f"that it prunes (of {', '.join(shares[:10])}{', ...' * (len(shares) > 10)})"
+            f"{type(self).__name__} chose {share:.2%} of the weights it keeps by lot, since it ranks them equal to "
+            f"weights that it prunes (of {', '.join(shares[:10])}{', ...' * (len(shares) > 10)})"
         )
 
     @override

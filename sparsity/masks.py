@@ -198,6 +198,59 @@ def density(network: nn.Module) -> float:
     return sum(kept(network).values()) / total
 
 
+def unmasked_weights(network: nn.Module) -> dict[str, int]:
+    """The sizes of the weights that no mask covers, by full parameter name.
+
+    Args:
+        network: Any module tree, with masks or without.
+    """
+    masked = {id(layer._parameters.get("weight")) for layer in masked_layers(network).values()}
+    return {name: weight.numel() for name, weight in matrix_weights(network).items() if id(weight) not in masked}
+
+
+def tied_weights(network: nn.Module) -> dict[str, list[str]]:
+    """The other names of weights that stand in several places, by the masked layer's name or else the first.
+
+    A layer that is reachable by two names is one place.
+
+    Args:
+        network: Any module tree, with masks or without.
+    """
+    masked = {f"{name}.weight".lstrip(".") for name in masked_layers(network)}
+    matrices = {id(weight) for weight in matrix_weights(network).values()}
+    places: dict[int, list[str]] = {}
+    for prefix, module in _own_modules(network):
+        for name, parameter in module._parameters.items():
+            if id(parameter) in matrices:
+                places.setdefault(id(parameter), []).append(f"{prefix}.{name}".lstrip("."))
+    found = {}
+    for names in places.values():
+        name = next((name for name in names if name in masked), names[0])
+        if len(names) > 1:
+            found[name] = [other for other in names if other != name]
+    return found
+
+
+def matrix_weights(network: nn.Module) -> dict[str, nn.Parameter]:
+    """What counts as weights, masked or not, by full parameter name.
+
+    Parameters of which at least two axes are longer than 1, and the weight of every Linear and Conv2d. A tensor with
+    several names is named once, by its first.
+
+    Args:
+        network: Any module tree, with masks or without.
+    """
+    of_layers = {id(layer._parameters.get("weight")) for layer in maskable(network).values()}
+    found: dict[int, tuple[str, nn.Parameter]] = {}
+    for prefix, module in _own_modules(network):
+        for name, parameter in module._parameters.items():
+            if parameter is None or is_lazy(parameter):
+                continue
+            if id(parameter) in of_layers or sum(length > 1 for length in parameter.shape) > 1:
+                found.setdefault(id(parameter), (f"{prefix}.{name}".lstrip("."), parameter))
+    return dict(found.values())
+
+
 def _state_tensors(optimizers: Iterable[Optimizer], weight: nn.Parameter) -> list[Tensor]:
     states = [optimizer.state[weight] for optimizer in optimizers if weight in optimizer.state]
     shaped = [

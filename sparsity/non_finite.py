@@ -11,25 +11,29 @@ from sparsity.errors import NonFiniteError
 from sparsity.tensors import tensors_in
 
 
-def first_non_finite(network: nn.Module, step: Callable[[], Any], context: Callable[[], Any] = nullcontext) -> str:
+def first_non_finite(
+    network: nn.Module, step: Callable[[], Any] | None = None, context: Callable[[], Any] = nullcontext
+) -> str:
     """Where in a forward pass NaN or infinity first appears, in words.
 
     Args:
         network: Whose layers are looked at.
-        step: The forward pass, as it was when the loss was not finite.
+        step: The forward pass, as it was when the loss was not finite; without it only weights are looked at.
         context: Makes the context manager under which it runs.
     """
     # What is measured in a forward pass, like BatchNorm's means, is spoilt by the pass itself.
     layer = first_non_finite_layer(network.named_parameters())
     if layer is not None:
-        return f"{in_words(layer)} has weights that are NaN or infinite"
+        return f"{layer_in_words(layer)} has weights that are NaN or infinite"
+    if step is None:
+        return "all weights are finite"
     found: list[str] = []
 
     def look_at(name: str) -> Callable[..., None]:
         def look(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             if not found and not _all_finite(output):
                 what = "gives the first output" if _all_finite((args, kwargs)) else "is given an input"
-                found.append(f"{in_words(name)} {what} that is NaN or infinite")
+                found.append(f"{layer_in_words(name)} {what} that is NaN or infinite")
 
         return look
 
@@ -48,7 +52,8 @@ def first_non_finite_layer(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
 
     The name of the network itself is empty, and so is the answer if one of its own tensors is not finite.
     """
-    floats = [(name, tensor.detach()) for name, tensor in tensors if tensor.is_floating_point()]
+    there = [(name, tensor) for name, tensor in tensors if not nn.parameter.is_lazy(tensor)]
+    floats = [(name, tensor.detach()) for name, tensor in there if tensor.is_floating_point()]
     if not floats:
         return None
     finite = torch.stack([tensor.isfinite().all() for _, tensor in floats]).tolist()
@@ -67,12 +72,12 @@ def require_finite_weights(network: nn.Module) -> None:
     layer = first_non_finite_layer(_trained(network))
     if layer is not None:
         raise NonFiniteError(
-            f"training diverged: {in_words(layer)} has weights that are NaN or infinite; lower the learning rate or "
-            "set trainer.gradient_clip_val"
+            f"training diverged: {layer_in_words(layer)} has weights that are NaN or infinite; lower the learning "
+            "rate or set trainer.gradient_clip_val"
         )
 
 
-def in_words(layer: str) -> str:
+def layer_in_words(layer: str) -> str:
     """A layer's name in a sentence; that of the network itself is empty."""
     return f"layer {layer!r}" if layer else "the network itself"
 

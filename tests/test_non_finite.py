@@ -81,6 +81,7 @@ def test_of_buffers_only_running_statistics_must_be_finite(statistic: str) -> No
 
 def test_a_network_without_tensors_is_finite() -> None:
     require_finite_weights(nn.ReLU())
+    require_finite_weights(nn.LazyLinear(2))
 
 
 def test_outputs_are_looked_at_in_whatever_they_are_wrapped_in() -> None:

@@ -12,6 +12,7 @@ from torch import nn
 from sparsity.analysis.forward import analysed_layers
 from sparsity.analysis.weights import Array, FloatArray, IntArray, Weights, as_weights, unit_vectors
 from sparsity.errors import SparsityError
+from sparsity.forward import unchanged
 
 
 def chain_weights(network: nn.Module | Weights) -> dict[str, Array]:
@@ -104,7 +105,8 @@ def _require_chain(network: nn.Module) -> None:
     kind = type(network).__name__
     layers = list(analysed_layers(network))
     try:
-        graph = torch.fx.symbolic_trace(network).graph
+        with unchanged(network):
+            graph = torch.fx.symbolic_trace(network).graph
     except Exception as error:  # tracing runs the user's forward, which may raise anything
         raise SparsityError(
             f"the forward pass of {kind} cannot be traced to see whether it is a chain; use align='independent', "

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sparsity.analysis.chain import chain_weights
 from sparsity.analysis.correlation import ActivationCorrelation, activation_correlation
 from sparsity.analysis.distance import Align, NetworkDistance, network_distance
-from sparsity.analysis.forward import analysed_layers
+from sparsity.analysis.forward import analysed_layers, weight_of
 from sparsity.analysis.overlap import MaskOverlap, mask_overlap
 from sparsity.analysis.records import Row, layer_rows
 from sparsity.analysis.responses import Point
@@ -260,7 +260,7 @@ def layer_means(pair: Pair) -> dict[str, dict[str, float]]:
 
 
 def _shapes(network: nn.Module) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(layer.get_parameter("weight").shape) for layer in analysed_layers(network).values())
+    return tuple(tuple(weight_of(layer).shape) for layer in analysed_layers(network).values())
 
 
 def _distance_matrices(comparison: Comparison, measure: Measure) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from sparsity.analysis.assignment import assign
-from sparsity.analysis.forward import analysed_layers
+from sparsity.analysis.forward import analysed_layers, weight_of
 from sparsity.analysis.records import PER_UNIT
 from sparsity.analysis.responses import Point, responses, unit_axis
 from sparsity.analysis.weights import FloatArray, IntArray
@@ -67,7 +67,7 @@ def activation_correlation(
         SparsityError: If the networks' layers differ in number, units or positions, or images do not fit.
     """
     layers_a, layers_b = analysed_layers(network_a), analysed_layers(network_b)
-    units_a, units_b = ([len(layer.get_parameter("weight")) for layer in ls.values()] for ls in (layers_a, layers_b))
+    units_a, units_b = ([len(weight_of(layer)) for layer in ls.values()] for ls in (layers_a, layers_b))
     if units_a != units_b:
         raise SparsityError(
             f"only networks with the same units per layer can be matched; these have {units_a} and {units_b}"

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sparsity.analysis.forward import analysed_layers
+from sparsity.analysis.forward import analysed_layers, weight_of
 from sparsity.analysis.reachability import BooleanPass
 from sparsity.analysis.records import PER_UNIT
 from sparsity.analysis.responses import Point, responses, unit_axis
@@ -122,8 +122,8 @@ def _fields(
     """The receptive fields of positions in a layer's output: what their gradient reaches in the dense network."""
     distinct, which = torch.unique(position, return_inverse=True)
     sample = torch.ones(len(distinct), *input_shape, dtype=torch.float64, requires_grad=True)
-    weight = torch.ones_like(_layer(network, layer).get_parameter("weight"), device="cpu", dtype=torch.float64)
-    reached = BooleanPass(network, sample, {layer: weight}).reached[layer]
+    weight = torch.ones(weight_of(_layer(network, layer)).shape, dtype=torch.float64)
+    reached = BooleanPass(network, sample, {layer: weight}).reached[weight][-1]  # as in `responses`
     # All units of a dense layer see the same field: the first stands for them, [distinct, positions].
     reached = reached.movedim(axis, 0)[0].reshape(len(distinct), -1)
     (gradient,) = torch.autograd.grad(reached.gather(1, distinct[:, None]).sum(), sample)

@@ -17,9 +17,10 @@ NONLINEARITIES = (
 )
 SOFTMAXES = frozenset({"softmax", "log_softmax"})
 SUMS = frozenset({"add", "iadd", "radd"})
-UNIT_WISE = frozenset({"max_pool2d", "avg_pool2d", "adaptive_max_pool2d", "adaptive_avg_pool2d"}) | frozenset(
-    {"dropout", "dropout2d", "feature_dropout"}
-)
+DROPOUTS = frozenset(
+    {"dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout", "alpha_dropout"}
+) | frozenset({"feature_alpha_dropout"})
+UNIT_WISE = frozenset({"max_pool2d", "avg_pool2d", "adaptive_max_pool2d", "adaptive_avg_pool2d"}) | DROPOUTS
 """Operations that leave every unit its own channel."""
 
 
@@ -34,7 +35,7 @@ def first_argument(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
 
 
 class BareWeights(TorchFunctionMode):
-    """Runs a network on its weights alone: no biases, normalisations, nonlinearities or softmax."""
+    """Runs a network on its weights alone: no biases, normalisations, nonlinearities, softmax or dropout."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -42,7 +43,7 @@ class BareWeights(TorchFunctionMode):
         """Run one operation, or pass its input on."""
         kwargs = kwargs or {}
         name = operation(func)
-        if name in NORMALISATIONS | NONLINEARITIES | SOFTMAXES:
+        if name in NORMALISATIONS | NONLINEARITIES | SOFTMAXES | DROPOUTS:
             return first_argument(args, kwargs)
         if name in LAYERS:  # (input, weight, bias, ...)
             args = (*args[:2], None, *args[3:]) if len(args) > 2 else args

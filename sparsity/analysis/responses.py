@@ -5,9 +5,10 @@ from contextlib import ExitStack
 from typing import Any, Literal
 
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
-from sparsity.analysis.forward import analysed_layers, evaluating, placement
+from sparsity.analysis.forward import analysed_layers, placement, refusing, weight_of
 from sparsity.analysis.operations import (
     LAYERS,
     NONLINEARITIES,
@@ -19,6 +20,7 @@ from sparsity.analysis.operations import (
     operation,
 )
 from sparsity.errors import SparsityError
+from sparsity.forward import evaluating
 
 Point = Literal["post", "pre", "filters"]
 
@@ -48,25 +50,27 @@ def responses(network: nn.Module, images: Tensor, point: Point = "post") -> dict
         Linear, on the network's device. A layer that runs several times is seen at its last run.
 
     Raises:
-        SparsityError: If the point is unknown, the images do not fit, or a layer did not run.
+        SparsityError: If the point is unknown, the images do not fit, a layer did not run, or two share a weight.
     """
     if point not in ("post", "pre", "filters"):
         raise SparsityError(f"there is no point called {point!r}; there are post, pre, filters")
     layers = analysed_layers(network)
     device, dtype = placement(network)
-    recorder = _Recorder({id(layer.weight): name for name, layer in layers.items()}, after_nonlinearity=point == "post")
     with ExitStack() as modes:
         modes.enter_context(evaluating(network))
+        modes.enter_context(parametrize.cached())  # what a parametrised layer computes is one tensor then
+        owners = {id(weight_of(layer)): name for name, layer in layers.items()}
+        if shared := [name for name, layer in layers.items() if owners[id(weight_of(layer))] != name]:
+            other = owners[id(weight_of(layers[shared[0]]))]
+            raise SparsityError(
+                f"layers {shared[0]!r} and {other!r} share one weight: their answers cannot be told apart"
+            )
+        recorder = _Recorder(owners, after_nonlinearity=point == "post")
         if point == "filters":
             modes.enter_context(BareWeights())
+        modes.enter_context(refusing(network, f"images of shape {tuple(images.shape[1:])}"))
         modes.enter_context(recorder)  # entered last, so it sees an operation first and what comes back of it
-        try:
-            network(images.to(device, dtype))
-        except RuntimeError as error:
-            raise SparsityError(
-                f"{type(network).__name__} cannot take images of shape {tuple(images.shape[1:])}: "
-                f"{str(error).splitlines()[0]}"
-            ) from error
+        network(images.to(device, dtype))
     if missing := [name for name in layers if name not in recorder.recorded]:
         raise SparsityError(f"layer {missing[0]!r} does not run in the forward pass of {type(network).__name__}")
     return {name: recorder.recorded[name] for name in layers}

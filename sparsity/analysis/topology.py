@@ -10,12 +10,13 @@ from torch import nn
 
 from sparsity.analysis.connectivity import Connectivity, connectivity
 from sparsity.analysis.density import Densities, densities
-from sparsity.analysis.flops import flops, output_positions
+from sparsity.analysis.flops import flops, known_positions
 from sparsity.analysis.kernels import CommonKernels, KernelClusters, common_kernels, kernel_clusters
 from sparsity.analysis.maps import first_layer_map
 from sparsity.analysis.reachability import default_input_shape
 from sparsity.analysis.records import Row, layer_rows, unit_rows
 from sparsity.analysis.runs import Gaps, Runs, input_gaps, input_runs
+from sparsity.analysis.unmasked import Unmasked, unmasked
 from sparsity.analysis.weights import Array, FloatArray, Weights, layer_weights, unit_vectors
 from sparsity.errors import SparsityError
 
@@ -27,10 +28,11 @@ class Topology:
     Args:
         weights: Effective weights by layer name, in order.
         densities: Kept weights.
+        unmasked: What no mask covers.
         connectivity: Effective density and dead units.
-        positions: By layer, how often its weights are applied to one sample.
-        flops_dense: Multiply-adds of one sample if no weight were pruned.
-        flops_effective: Multiply-adds of one sample by the kept weights.
+        positions: By layer, masked or not, how often its weights are applied to one sample; None if not known.
+        flops_dense: Multiply-adds of one sample if no weight were pruned; NaN if not known.
+        flops_effective: Multiply-adds of one sample by the kept weights and those that no mask covers; NaN likewise.
         runs: By layer, runs of neighbouring kept inputs; filters are flattened.
         gaps: By layer, distances between successive kept inputs of a unit; filters are flattened.
         kernels: Connected components of kernels, by convolution with kernels larger than 1 x 1.
@@ -41,10 +43,11 @@ class Topology:
 
     weights: Weights
     densities: Densities
+    unmasked: Unmasked
     connectivity: Connectivity
-    positions: Mapping[str, int]
-    flops_dense: int
-    flops_effective: int
+    positions: Mapping[str, int] | None
+    flops_dense: float
+    flops_effective: float
     runs: Mapping[str, Runs]
     gaps: Mapping[str, Gaps]
     kernels: Mapping[str, KernelClusters]
@@ -60,19 +63,27 @@ def topology(network: nn.Module, input_shape: Sequence[int] | None = None) -> To
         input_shape: Shape of one sample; by default the network's own `input_shape`.
 
     Raises:
-        SparsityError: If there is no layer, no input shape, or a sample of that shape does not fit.
+        SparsityError: If there is no layer, no input shape, a sample of that shape does not fit, or reachability is
+            not defined, as in `effective_masks`. Multiply-adds that are not known are left out with a warning.
     """
     shape = default_input_shape(network, None if input_shape is None else tuple(input_shape))
     weights = layer_weights(network)
     counts = densities(network)
-    positions = output_positions(network, shape)
+    connected = connectivity(network, shape)
+    others = unmasked(network)
+    positions = known_positions(network, shape)
+
+    def multiply_adds(weights: Mapping[str, int]) -> float:
+        return float("nan") if positions is None else flops({**weights, **others.layers}, positions)
+
     return Topology(
         weights=weights,
         densities=counts,
-        connectivity=connectivity(network, shape),
+        unmasked=others,
+        connectivity=connected,
         positions=positions,
-        flops_dense=flops({name: layer.size for name, layer in counts.layers.items()}, positions),
-        flops_effective=flops({name: layer.kept for name, layer in counts.layers.items()}, positions),
+        flops_dense=multiply_adds({name: layer.size for name, layer in counts.layers.items()}),
+        flops_effective=multiply_adds({name: layer.kept for name, layer in counts.layers.items()}),
         runs={name: input_runs(weight) for name, weight in weights.items()},
         gaps={name: input_gaps(weight) for name, weight in weights.items()},
         kernels={name: kernel_clusters(weight) for name, weight in weights.items() if _has_kernels(weight)},
@@ -88,26 +99,37 @@ def positive_shares(weight: Array) -> FloatArray:
 
 
 def layer_table(topology: Topology) -> list[Row]:
-    """One row per layer.
+    """One row per layer, and below one for each of the weights that no mask covers.
 
-    Columns: `layer`; `units`; `kept`, `size`, `density`, `share` as in `LayerDensity`; `effective`,
-    `effective_density`, `dead` (units) as in `LayerConnectivity`; `flops_dense` and `flops_effective` for one sample;
-    `runs` of neighbouring kept inputs, their mean size `run_size` and `run_positive_share` as in `Runs`; the mean
-    `gap` between kept inputs; `positive_share` of the kept weights; `kernel_score`, the mean cluster score of the
+    Columns: `layer`, of an uncovered weight its full name; `masked`, False for weights that no mask covers; `units`;
+    `kept`, `size`, `density`, `share` as in `LayerDensity`; `effective`, `effective_density`, `dead` (units) as in
+    `LayerConnectivity`; `flops_dense` and `flops_effective` for one sample; `runs` of neighbouring kept inputs, their
+    mean size `run_size` and `run_positive_share` as in `Runs`; the mean `gap` between kept inputs; `positive_share` of
+    the kept weights; `kernel_score`, the mean cluster score of the
     kernels. None where a number is not defined.
     """
     connected = layer_rows(topology.connectivity.layers)
-    return [
+    rows = [
         {
             "layer": counts["layer"],
+            "masked": True,
             "units": len(topology.weights[name]),
             **counts,
             **connections,
+            **_multiply_adds(
+                topology, name, topology.densities.layers[name].kept, topology.densities.layers[name].size
+            ),
             **_plain(_layer_numbers(topology, name)),
         }
         for name, counts, connections in zip(
             topology.weights, layer_rows(topology.densities.layers), connected, strict=True
         )
+    ]
+    nothing: Row = dict.fromkeys(rows[0])
+    return rows + [
+        {**nothing, "layer": name, "masked": False, "kept": size, "size": size, "density": 1.0}
+        | _multiply_adds(topology, topology.unmasked.layer_of(name), size, size)
+        for name, size in topology.unmasked.weights.items()
     ]
 
 
@@ -143,23 +165,30 @@ def summary(topology: Topology) -> dict[str, Any]:
         "kept": counts.kept,
         "size": counts.size,
         "density": counts.density,
+        "weights_dense": dict(topology.unmasked.weights),
+        "density_all": topology.unmasked.density_of_all(counts.kept, counts.size),
         "effective": connected.effective,
         "effective_density": connected.effective_density,
         "units": sum(len(weight) for weight in topology.weights.values()),
         "dead": sum(layer.dead for layer in connected.layers.values()),
         "collapsed_layers": list(counts.collapsed),
         "disconnected_layers": list(connected.disconnected),
-        "flops_dense": topology.flops_dense,
-        "flops_effective": topology.flops_effective,
+        **_plain({"flops_dense": topology.flops_dense, "flops_effective": topology.flops_effective}),
+    }
+
+
+def _multiply_adds(topology: Topology, layer: str | None, kept: int, size: int) -> Row:
+    positions = None if topology.positions is None or layer is None else topology.positions[layer]
+    return {
+        "flops_dense": None if positions is None else size * positions,
+        "flops_effective": None if positions is None else kept * positions,
     }
 
 
 def _layer_numbers(topology: Topology, name: str) -> dict[str, float]:
-    weight, counts, positions = topology.weights[name], topology.densities.layers[name], topology.positions[name]
+    weight = topology.weights[name]
     runs, kernels = topology.runs[name], topology.kernels.get(name)
     return {
-        "flops_dense": counts.size * positions,
-        "flops_effective": counts.kept * positions,
         "runs": int(runs.count.sum()),
         "run_size": runs.mean_size,
         "run_positive_share": runs.positive_share,

@@ -9,8 +9,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from sparsity.analysis.forward import analysed_layers
+from sparsity.analysis.forward import analysed_layers, weight_of
 from sparsity.errors import NonFiniteError, SparsityError
+from sparsity.non_finite import layer_in_words
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float64]
@@ -37,7 +38,7 @@ def layer_weights(network: nn.Module) -> dict[str, Array]:
     """
     weights = {}
     for name, layer in analysed_layers(network).items():
-        weight = layer.get_parameter("weight").detach()
+        weight = weight_of(layer).detach()
         mask = layer._buffers.get("weight_mask")
         # masked_fill and not a product: 0 * inf would be NaN, and a pruned weight does not count whatever it holds.
         weights[name] = _to_numpy(weight if mask is None else weight.masked_fill(~mask, 0))
@@ -58,7 +59,7 @@ def layer_masks(network: nn.Module | Weights) -> dict[str, BoolArray]:
     return {
         name: _to_numpy(layer.get_buffer("weight_mask"))
         if "weight_mask" in layer._buffers
-        else _to_numpy(layer.get_parameter("weight").detach()) != 0
+        else _to_numpy(weight_of(layer).detach()) != 0
         for name, layer in analysed_layers(network).items()
     }
 
@@ -100,5 +101,7 @@ def _checked(weights: dict[str, Array]) -> dict[str, Array]:
         if weight.ndim < 2:
             raise SparsityError(f"the weights of layer {name!r} have the shape [units, ...], not {list(weight.shape)}")
         if not np.isfinite(weight).all():
-            raise NonFiniteError(f"layer {name!r} has a weight that is NaN or infinite; analyse an earlier checkpoint")
+            raise NonFiniteError(
+                f"{layer_in_words(name)} has a weight that is NaN or infinite; analyse an earlier checkpoint"
+            )
     return weights

@@ -10,6 +10,7 @@ from sparsity.analysis import connectivity, densities, effective_masks
 from sparsity.errors import SparsityError
 from sparsity.masks import add_masks, masks, set_mask
 from sparsity.networks import FC, ResNet
+from tests.networks_of_strangers import NETWORKS
 
 
 def sparse(network, density, seed=0):
@@ -126,3 +127,76 @@ def test_mistakes_are_named():
         effective_masks(LeNet())
     with pytest.raises(SparsityError, match=r"cannot take samples of shape \(7,\)"):
         effective_masks(FC((6,)), (7,))
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "layer"),
+    [
+        ("attention", "attention.out_proj"),
+        ("transformer", "layers.0.self_attn.out_proj"),
+        ("own attention", "layers.0"),
+    ],
+)
+def test_networks_through_which_reachability_is_not_defined_are_refused(kind, layer, masked):
+    network = NETWORKS[kind]()
+    if masked:
+        add_masks(network)
+    with pytest.raises(SparsityError, match=rf"through this network's operations is not defined yet.*layer '{layer}'"):
+        connectivity(network, network.input_shape)
+
+
+class Centred(nn.Module):
+    """Takes the mean away, so that paths cancel."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        hidden = self.first(x)
+        return self.second(hidden - 2 * hidden.mean(1, keepdim=True))
+
+
+def test_networks_in_which_paths_may_cancel_are_refused():
+    with pytest.raises(SparsityError, match="is not defined yet, which shows at layer 'second'"):
+        connectivity(Centred(), (3,))
+
+
+@pytest.mark.parametrize(("kind", "effective"), [("padding only", 9 / 33), ("never runs", 45 / 75), ("counting", 1)])
+def test_kernels_that_meet_padding_layers_that_never_run_and_dropout_are_no_reason_to_refuse(kind, effective):
+    network = NETWORKS[kind]()
+    add_masks(network)
+    assert connectivity(network, network.input_shape).effective_density == effective
+
+
+def test_every_group_of_a_convolution_is_looked_at():
+    network = nn.Sequential(nn.Conv2d(4, 4, 1, groups=2), nn.Conv2d(4, 2, 1), nn.Flatten())
+    sparse(network, 0.4)
+    found = connectivity(network, (4, 3, 3))
+    assert 0 < found.effective < sum(m.sum() for m in masks(network).values())
+
+
+@pytest.mark.parametrize("kind", ["tuple", "dictionary", "dataclass"])
+def test_outputs_are_read_in_whatever_they_are_wrapped_in(kind):
+    found = connectivity(NETWORKS[kind](), (6,))
+    assert found.effective_density == 1
+    assert [layer.dead for layer in found.layers.values()] == [0, 0]
+
+
+def test_a_layer_that_runs_twice_is_read_if_it_is_once():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.head = nn.Linear(3, 3), nn.Linear(3, 2)
+
+        def forward(self, x):
+            hidden = self.layer(x)
+            return self.head(hidden), self.layer(hidden)[:, :1]
+
+    network = Twice()
+    add_masks(network)
+    set_mask(network, {"head": torch.tensor([[1, 0, 0], [1, 0, 0]], dtype=torch.bool)})
+    set_mask(network, {"layer": torch.tensor([[0, 1, 0], [1, 0, 0], [1, 1, 1]], dtype=torch.bool)})
+    # Of the first run every unit is read by the second run, of the second only unit 0, as an output.
+    assert connectivity(network, (3,)).layers["layer"].no_output.tolist() == [False, False, False]

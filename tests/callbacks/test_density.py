@@ -1,11 +1,16 @@
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
+import torch
 from pytorch_lightning.loggers import CSVLogger
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
+from sparsity.analysis.unmasked import Unmasked
 from sparsity.callbacks import DensityMonitor, GemMiner, Random
-from sparsity.callbacks.density import density_metrics
+from sparsity.callbacks.density import density_metrics, density_table
+from sparsity.masks import add_masks
 
 # body.0: 4 filters of 1x3x3, body.3: 4 of 4x3x3, both at 4x4 positions; head: 3 x 64
 DENSE_FLOPS = 36 * 16 + 144 * 16 + 192
@@ -60,3 +65,69 @@ def test_no_table_when_asked_for_none(
 ) -> None:
     make_trainer(Random(0.25), DensityMonitor(table=False)).fit(make_module(), loader)
     assert "layer" not in capsys.readouterr().out
+
+
+class Recurrent(pl.LightningModule):
+    """A masked layer of 20 weights beside an LSTM and an embedding that no mask covers."""
+
+    def __init__(self, dense: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(7, 5)
+        self.lstm = nn.LSTM(5, 5, batch_first=True)
+        self.body, self.head = nn.Linear(5, 4), nn.Linear(4, 3)
+        add_masks(self, dense)
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return self.head(self.body(self.lstm(self.embedding(batch[0]))[0])).square().mean()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def test_what_no_mask_covers_has_rows_a_line_and_a_density_of_all(
+    make_trainer: Any, tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger = CSVLogger(tmp_path)
+    seen: list[dict[str, float]] = []
+    logger.log_metrics = lambda metrics, step=None: seen.append(dict(metrics))  # type: ignore[method-assign]
+    data = DataLoader(TensorDataset(torch.randint(7, (8, 6))), batch_size=4)
+    with pytest.warns(UserWarning, match="multiply-adds are left out: Recurrent cannot take a sample of shape"):
+        make_trainer(Random(0.5), DensityMonitor(), logger=logger).fit(Recurrent(dense=("head",)), data)
+    (logged,) = [metrics for metrics in seen if "density/network" in metrics]
+    # 10 of 20 masked weights, beside 7 x 5, twice 20 x 5 and 3 x 4
+    assert logged["density/network"] == 0.5
+    assert logged["density/all"] == (10 + 247) / (20 + 247)
+    assert "flops/dense" not in logged
+    table = capsys.readouterr().out
+    assert [line.split()[1] for line in table.splitlines() if "dense" in line and "│" in line] == [
+        "embedding.weight", "lstm.weight_ih_l0", "lstm.weight_hh_l0", "head.weight",
+    ]  # fmt: skip
+    assert " ".join(table.split()).endswith(
+        "masked 20 of 267 matrix weights, density of all 0.962547; dense: lstm.weight_ih_l0 (100), "
+        "lstm.weight_hh_l0 (100), embedding.weight (35), head.weight (12)"
+    )
+    assert "FLOPs" not in table
+
+
+def test_layers_kept_dense_count_in_multiply_adds() -> None:
+    others = Unmasked({"b.weight": 6}, {"b": 6})
+    metrics = density_metrics({"a": 2}, {"a": 4}, {"a": 10, "b": 3}, others)
+    assert metrics == {
+        "density/network": 0.5, "density/a": 0.5, "kept/network": 2, "kept/a": 2, "density/all": 0.8,
+        "flops/dense": 58, "flops/effective": 38,
+    }  # fmt: skip
+    cells = [list(column.cells) for column in density_table({"a": 2}, {"a": 4}, {"a": 10, "b": 3}, others).columns]
+    assert cells == [
+        ["a", "b.weight", "network"], ["4", "6", "4"], ["2", "6", "2"], ["50.00%", "dense", "50.00%"],
+        ["40", "18", "58"], ["20", "18", "38"],
+    ]  # fmt: skip
+
+
+def test_a_long_list_of_dense_weights_is_cut() -> None:
+    others = Unmasked({f"w{n}": 10 for n in range(20)})
+    names = list(density_table({"a": 2}, {"a": 4}, None, others).columns[0].cells)
+    assert names == ["a", *(f"w{n}" for n in range(12)), "8 others", "network"]
+
+
+def test_a_network_that_is_one_layer_has_a_name_in_the_log() -> None:
+    assert density_metrics({"": 2}, {"": 4}, {"": 1})["density/itself"] == 0.5

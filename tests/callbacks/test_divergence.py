@@ -80,3 +80,58 @@ def test_a_loss_of_its_own_making_is_named(make_module: Any, make_trainer: Any, 
 
     with pytest.raises(NonFiniteError, match="the loss is -inf in epoch 0 at step 0, where all layers give finite"):
         make_trainer(StopOnDivergence()).fit(Logarithm(), loader)
+
+
+def test_a_training_step_that_takes_no_number_is_called_as_lightning_does(
+    make_module: Any, make_trainer: Any, loader: DataLoader[Any]
+) -> None:
+    class Shorter(make_module):  # type: ignore[misc]
+        def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+            return super().training_step(batch, 0)
+
+    loader.dataset.tensors[0][17, 0, 2, 2] = math.nan
+    with pytest.raises(NonFiniteError, match=r"in epoch 0 at step 2, where layer 'body\.0' is given an input"):
+        make_trainer(StopOnDivergence()).fit(Shorter(), loader)
+
+
+def test_a_step_that_cannot_be_repeated_and_one_by_hand_are_told_without_it(
+    make_module: Any, make_trainer: Any, loader: DataLoader[Any]
+) -> None:
+    class Once(make_module):  # type: ignore[misc]
+        def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+            self.seen = [*getattr(self, "seen", ()), batch_idx]
+            assert len(self.seen) == len(set(self.seen))
+            return super().training_step(batch, batch_idx)
+
+    class ByHand(make_module):  # type: ignore[misc]
+        automatic_optimization = False
+
+        def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+            self.optimizers().zero_grad()
+            self.manual_backward(super().training_step(batch, batch_idx))
+            self.optimizers().step()
+
+    loader.dataset.tensors[0][17, 0, 2, 2] = math.nan
+    for kind in (Once, ByHand):
+        module = kind()
+        with pytest.raises(
+            NonFiniteError, match="in epoch 0 at step 2, where all weights are finite; lower the learning"
+        ):
+            make_trainer(StopOnDivergence()).fit(module, loader)
+        assert all(p.isfinite().all() for p in module.parameters())
+
+
+def test_looking_for_the_layer_leaves_what_normalisation_measured(
+    make_module: Any, make_trainer: Any, loader: DataLoader[Any]
+) -> None:
+    loader.dataset.tensors[0][17, 0, 2, 2] = math.nan
+    means = []
+
+    class Remember(pl.Callback):
+        def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
+            means.append(pl_module.body[1].num_batches_tracked.clone())
+
+    module = make_module()
+    with pytest.raises(NonFiniteError):
+        make_trainer(Remember(), StopOnDivergence()).fit(module, loader)
+    assert module.body[1].num_batches_tracked == means[-1]

@@ -1,0 +1,90 @@
+"""What the samples of a fit look like, found out without asking its data for anything that the fit would miss."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from sparsity.callbacks.zeros import network_of
+from sparsity.errors import SparsityError
+from sparsity.randomness import unmoved_randomness
+
+
+def known_shape(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[int, ...] | None:
+    """Shape of one sample as the module's `example_input_array`, the data module or the network tells; else None."""
+    example = module.example_input_array
+    if isinstance(example, Tensor):
+        return tuple(example.shape[1:])
+    for owner in (trainer.datamodule, network_of(module)):  # type: ignore[attr-defined]
+        shape = getattr(owner, "input_shape", None)
+        if isinstance(shape, Sequence) and all(isinstance(length, int) for length in shape):
+            return tuple(shape)
+    return None
+
+
+def batch_shape(batch: Any) -> tuple[int, ...] | None:
+    """Shape of one sample of a batch that is a tensor, or starts with one; None of others."""
+    images = batch[0] if isinstance(batch, list | tuple) and batch else batch
+    return tuple(images.shape[1:]) if isinstance(images, Tensor) and images.ndim else None
+
+
+def validation_images(trainer: pl.Trainer, count: int) -> Tensor | None:
+    """The first validation images as the network sees them; None if there are none.
+
+    Args:
+        trainer: After a fit.
+        count: How many.
+
+    Raises:
+        SparsityError: If batches do not start with images.
+    """
+    loaders = trainer.val_dataloaders
+    loader = next(iter(loaders), None) if isinstance(loaders, list | tuple) else loaders
+    if not count or loader is None:
+        return None
+    parts: list[Tensor] = []
+    with peeking(loader):
+        for batch in loader:
+            datamodule = trainer.datamodule  # type: ignore[attr-defined]
+            batch = batch if datamodule is None else datamodule.on_after_batch_transfer(batch, 0)
+            images = batch[0] if isinstance(batch, list | tuple) and batch else batch
+            if not isinstance(images, Tensor):
+                raise SparsityError(
+                    f"a validation batch starts with a {type(images).__name__}; give tensors, or lists of them"
+                )
+            parts.append(images)
+            if sum(map(len, parts)) >= count:
+                break
+    return torch.cat(parts)[:count] if parts else None
+
+
+@contextmanager
+def peeking(loader: Any) -> Iterator[None]:
+    """Go through a loader, or several in lists and dicts, and leave all that it draws from as it was."""
+    generators = list(dict.fromkeys(_generators(loader)))
+    states = [generator.get_state() for generator in generators]
+    position = loader.state_dict() if hasattr(loader, "state_dict") else None
+    with unmoved_randomness():
+        try:
+            yield
+        finally:
+            for generator, state in zip(generators, states, strict=True):
+                generator.set_state(state)
+            if position is not None:
+                loader.load_state_dict(position)
+
+
+def _generators(loader: Any) -> Iterator[torch.Generator]:
+    if isinstance(loader, Mapping):
+        loader = list(loader.values())
+    if isinstance(loader, list | tuple):
+        for one in loader:
+            yield from _generators(one)
+        return
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    for drawing in (loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None)):
+        if isinstance(generator := getattr(drawing, "generator", None), torch.Generator):
+            yield generator
