@@ -63,7 +63,7 @@ def _check_sums(path: str | os.PathLike[str]) -> None:
                 raise zipfile.BadZipFile(damaged)
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a checkpoint that a fit saved.
 
     Raises:
@@ -76,7 +76,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         or not isinstance(checkpoint.get("state_dict"), dict)
         or not isinstance(checkpoint.get("callbacks", {}), dict)
     ):
-        raise SparsityError(f"{path} is not a Lightning checkpoint; expected {expected}")
+        raise SparsityError(f"{os.fspath(path)} is not a Lightning checkpoint; expected {expected}")
     return checkpoint
 
 

@@ -35,6 +35,7 @@ from sparsity.callbacks import (
 )
 from sparsity.callbacks.pruning import sample_shape
 from sparsity.checkpoints import newest_checkpoint, read_checkpoint, read_intact_checkpoint, require_fitting
+from sparsity.class_paths import require_classes
 from sparsity.classifier import SparseClassifier
 from sparsity.commands import analyze, convert
 from sparsity.errors import NonFiniteError, SparsityError, require_whole_number
@@ -163,6 +164,7 @@ class SparsityCLI(LightningCLI):
     @override
     def instantiate_classes(self) -> None:
         with blaming(f"the configuration of {self.subcommand}"):
+            require_classes(self.config[self.config.subcommand])
             super().instantiate_classes()
 
     @override
@@ -346,7 +348,9 @@ def _command_parser(name: str) -> OneSentenceParser:
 
 def _run_command(name: str, *arguments: str) -> None:
     parser = _command_parser(name)
-    config = parser.instantiate_classes(parser.parse_args(list(arguments)))
+    parsed = parser.parse_args(list(arguments))
+    require_classes(parsed)
+    config = parser.instantiate_classes(parsed)
     _COMMANDS[name](**config.as_dict())
 
 
