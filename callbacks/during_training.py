@@ -153,7 +153,7 @@ class GradualMagnitude(PruneDuringTraining):
     def new_mask(self, network: nn.Module, step: int, steps: int) -> Mask:
         self._final = step == steps
         count = self.count(network, step, steps, "cubic")
-        return keep_highest(magnitude_saliency(network), count, masks(network), self.min_kept)
+        return keep_highest(magnitude_saliency(network), count, masks(network), self.min_kept, step < steps)
 
     @override
     def state_dict(self) -> dict[str, Any]:

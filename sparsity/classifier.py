@@ -21,6 +21,7 @@ from sparsity.class_paths import network_named_by, optimizer_named_by, schedule_
 from sparsity.errors import SparsityError
 from sparsity.masks import add_masks
 from sparsity.mistakes import blaming
+from sparsity.starting_weights import load_weights
 
 Batch = tuple[Tensor, Tensor]
 """Images `[batch, channels, height, width]` and class indices `[batch]`."""
@@ -44,9 +45,11 @@ class SparseClassifier(pl.LightningModule):
         compile: Compile the network with `torch.compile`, which takes tens of seconds.
         channels_last: Store convolutions' weights with the channels last, so that convolutions run in that order; by
             default on a CPU, where they are faster.
+        weights: A checkpoint or state dict of the same network, whose weights and masks this one starts from, with
+            an optimizer, a schedule and data of its own.
 
     Raises:
-        SparsityError: If the network has nothing to mask, or an argument is out of its range.
+        SparsityError: If the network has nothing to mask, an argument is out of its range, or the weights do not fit.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class SparseClassifier(pl.LightningModule):
         dense_layers: Sequence[str] = (),
         compile: bool = False,
         channels_last: bool | None = None,
+        weights: str | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing <= 1:
@@ -68,6 +72,8 @@ class SparseClassifier(pl.LightningModule):
         from_command_line = _given_hyperparameters.get() is not None
         self.save_hyperparameters(ignore=[] if from_command_line else ["network", "optimizer", "lr_scheduler"])
         add_masks(network, dense_layers)
+        if weights is not None:
+            load_weights(network, weights)
         self.network = network
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
@@ -112,7 +118,7 @@ class SparseClassifier(pl.LightningModule):
         ):
             if name not in options:
                 options[name] = named_by(saved, path)
-        options |= {"weights_only": True, "_instantiator": None}
+        options |= {"weights": None, "weights_only": True, "_instantiator": None}
         module: Self = super().load_from_checkpoint(path, **options)
         return module
 

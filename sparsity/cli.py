@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
+import yaml
 from jsonargparse import ArgumentError
 from pytorch_lightning.callbacks import Callback, Checkpoint, LearningRateMonitor, ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -46,6 +47,7 @@ from sparsity.mistakes import blaming, cannot_write, is_of_the_disk, sentence_of
 from sparsity.processes import is_first_to_say, lost_another
 from sparsity.pruning.ablation import Ablation
 from sparsity.report.command import report
+from sparsity.resuming import SettingsInCheckpoints, require_same_settings, settings_of
 from sparsity.study.command import study
 from sparsity.summary import one_line, run_summary
 
@@ -164,8 +166,15 @@ class SparsityCLI(LightningCLI):
     @override
     def instantiate_classes(self) -> None:
         with blaming(f"the configuration of {self.subcommand}"):
-            require_classes(self.config[self.config.subcommand])
+            config = self.config[self.config.subcommand]
+            require_classes(config)
+            parser = self._parser(self.subcommand)
+            self._settings = settings_of(yaml.safe_load(parser.dump(config, skip_none=False)))
+            weights = config.model.weights
+            if config.get("ckpt_path"):
+                config.model.weights = None  # the checkpoint's own replace them, and their file may be gone
             super().instantiate_classes()
+            config.model.weights = weights
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
@@ -177,7 +186,7 @@ class SparsityCLI(LightningCLI):
         config = {**self._get(self.config_init, "trainer"), **kwargs}
         own = config["callbacks"] or []
         own = own if isinstance(own, list) else [own]
-        config["callbacks"] = [pruner or KeepMasks(), *own]
+        config["callbacks"] = [pruner or KeepMasks(), *own, SettingsInCheckpoints(self._settings)]
         trainer = self._instantiate_trainer(config, _default_callbacks(config, own))
         require_whole_number("trainer.accumulate_grad_batches", config["accumulate_grad_batches"], at_least=1)
         if config["sync_batchnorm"] and trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
@@ -192,6 +201,7 @@ class SparsityCLI(LightningCLI):
             require_fitting(checkpoint, self.model, Path(path))
             if self.subcommand == "fit":
                 _require_same_pruner(checkpoint, self._get(self.config_init, "pruner"), path)
+                require_same_settings(checkpoint, self._settings, path)
 
     def fit(self, **arguments: Any) -> None:
         """Fit; one that fails before its first step leaves no run folder behind."""
@@ -460,16 +470,17 @@ def _require_same_pruner(checkpoint: dict[str, Any], pruner: PruningCallback | N
     states = checkpoint.get("callbacks", {})
     saved = next((name for name, state in states.items() if isinstance(state, dict) and "density" in state), None)
     configured = type(pruner).__name__ if pruner else None
+    way_out = f"use the same, or start a new run from its weights with --model.weights {path}"
     if saved != configured:
-        raise SparsityError(f"{path} is of a run with pruner {saved}, and this one has {configured}; use the same")
+        raise SparsityError(f"{path} is of a run with pruner {saved}, and this one has {configured}; {way_out}")
     if pruner and states[saved].get("ablation") != pruner.ablation:
         raise SparsityError(
             f"{path} is of a run with ablation {states[saved].get('ablation')}, and this one has {pruner.ablation}; "
-            "use the same"
+            f"{way_out}"
         )
     # A mask that is read from a file brings its own density.
     if pruner and not isinstance(pruner, MaskFrom) and states[saved]["density"] != pruner.density:
         raise SparsityError(
             f"{path} is of a run with density {states[saved]['density']:g}, and this one asks for "
-            f"{pruner.density:g}; use the same, or start anew without --ckpt_path"
+            f"{pruner.density:g}; {way_out}"
         )

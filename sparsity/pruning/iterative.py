@@ -38,7 +38,7 @@ def prune_iteratively(
     candidates = masks(network)
     for step in range(1, iterations + 1):
         count = scheduled_count(network, step, iterations, density, schedule, allocation)
-        set_mask(network, keep_highest(saliency(network), count, candidates, min_kept))
+        set_mask(network, keep_highest(saliency(network), count, candidates, min_kept, step < iterations))
 
 
 def scheduled_count(

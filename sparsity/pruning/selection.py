@@ -14,7 +14,11 @@ from sparsity.randomness import named_generator
 
 
 def keep_highest(
-    saliency: Saliency, count: int | Mapping[str, int], candidates: Mask, min_kept: int = 0
+    saliency: Saliency,
+    count: int | Mapping[str, int],
+    candidates: Mask,
+    min_kept: int = 0,
+    on_the_way: bool = False,
 ) -> dict[str, Tensor]:
     """Keep exactly `count` weights, those with the highest saliency among the candidates.
 
@@ -26,6 +30,8 @@ def keep_highest(
         count: Over the whole network (one ranking), or of each layer (a ranking each).
         candidates: The weights that may be kept; a pruned weight never comes back.
         min_kept: Each layer keeps at least so many of its candidates, its highest.
+        on_the_way: Whether to be content with fewer candidates than `count` asks for: a network that was pruned before
+            is, until the schedule reaches what is left of it.
 
     Returns:
         Masks by layer name.
@@ -49,6 +55,9 @@ def keep_highest(
         for name, layer_values in values.items():
             layer_values.masked_fill_(top_k(layer_values, floor[name], own[name]), torch.inf)
 
+    if on_the_way:
+        together = sum(available.values())
+        count = min(count, together) if isinstance(count, int) else {n: min(count[n], available[n]) for n in available}
     if isinstance(count, int):
         _require(sum(floor.values()), count, sum(available.values()), "the network")
         kept = dict(zip(values, torch.split(top_k(flat, count, eligible), layer_sizes), strict=True))
