@@ -16,6 +16,7 @@ from sparsity.callbacks.pruning import find_pruner
 from sparsity.errors import require_whole_number
 from sparsity.files import put_in_place
 from sparsity.processes import gather
+from sparsity.run_folder import CHECKPOINTS, run_folder
 
 _RANDOM_STATES = "random_states"
 
@@ -60,8 +61,8 @@ class SparseCheckpoint(Checkpoint):
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
-            root = trainer.log_dir or trainer.default_root_dir
-            self._folder = Path(trainer.strategy.broadcast(root)) / "checkpoints"
+            root = run_folder(trainer)
+            self._folder = None if root is None else root / CHECKPOINTS
 
     @override
     def on_save_checkpoint(
@@ -131,9 +132,8 @@ class SparseCheckpoint(Checkpoint):
         return self._save(trainer, name, weights_only=True)
 
     def _save(self, trainer: pl.Trainer, name: str, weights_only: bool = False) -> str:
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if self._folder is None:
             return ""
-        assert self._folder is not None
         path, partial = self._folder / name, self._folder / f".{name}.partial"
         with _temporary_files_in(self._folder):
             trainer.save_checkpoint(partial, weights_only=weights_only)

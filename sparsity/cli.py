@@ -16,8 +16,7 @@ import torch
 import yaml
 from jsonargparse import ArgumentError
 from pytorch_lightning.callbacks import Callback, Checkpoint, LearningRateMonitor, ProgressBar
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
-from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
 from torch.optim import lr_scheduler
 from typing_extensions import override
@@ -48,6 +47,7 @@ from sparsity.processes import is_first_to_say, lost_another
 from sparsity.pruning.ablation import Ablation
 from sparsity.report.command import report
 from sparsity.resuming import SettingsInCheckpoints, require_same_settings, settings_of
+from sparsity.run_folder import CHECKPOINTS, CONFIG, SUMMARY, claim_run_folder, run_folder, runs_folder
 from sparsity.study.command import study
 from sparsity.summary import one_line, run_summary
 
@@ -83,6 +83,20 @@ class OneSentenceParser(LightningArgumentParser):
         sys.exit(2)
 
 
+class SaveConfig(SaveConfigCallback):
+    """Saves the complete config of a fit in its own folder."""
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        run_folder(trainer)  # asks all processes, and only one saves
+        super().setup(trainer, pl_module, stage)
+
+    @override
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if (folder := run_folder(trainer)) is not None:
+            self.parser.save(self.config, str(folder / CONFIG), skip_none=False, multifile=False)
+
+
 class SparsityCLI(LightningCLI):
     """Trains, prunes and tests a `SparseClassifier` from YAML files and flags.
 
@@ -96,6 +110,8 @@ class SparsityCLI(LightningCLI):
             pl.LightningDataModule,
             subclass_mode_data=True,
             parser_class=OneSentenceParser,
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"save_to_log_dir": False},
             auto_configure_optimizers=False,
             seed_everything_default=42,
             # The table of densities says more about a sparse network than Lightning's summary.
@@ -142,13 +158,9 @@ class SparsityCLI(LightningCLI):
 
     @override
     def _parse_ckpt_path(self) -> None:
-        """Resolve `last` and `best`; unlike Lightning, never let a checkpoint's settings override the user's."""
+        """Unlike Lightning's, never let a checkpoint's settings override the user's."""
         config = self.config[self.config.subcommand]
-        if config.get("ckpt_path") in ("last", "best"):
-            path = newest_checkpoint(_log_folder(config.trainer), config.ckpt_path)
-            rank_zero_info(f"--ckpt_path {config.ckpt_path} is {path}")
-            config.ckpt_path = str(path)
-        elif not config.get("ckpt_path") and self.config.subcommand != "fit":
+        if not config.get("ckpt_path") and self.config.subcommand != "fit":
             raise SparsityError(
                 f"{self.config.subcommand} needs a trained network: give --ckpt_path FILE, or best or last"
             )
@@ -184,6 +196,9 @@ class SparsityCLI(LightningCLI):
                 raise SparsityError(f"--ablation {ablation} breaks the mask of a pruner; give one with --pruner")
             pruner.ablation = ablation
         config = {**self._get(self.config_init, "trainer"), **kwargs}
+        if self.subcommand != "fit":  # an evaluation is no run: it leaves nothing that nobody asked for
+            self.save_config_callback = None
+            config["logger"] = config["logger"] if config["logger"] not in (None, True) else False
         own = config["callbacks"] or []
         own = own if isinstance(own, list) else [own]
         config["callbacks"] = [pruner or KeepMasks(), *own, SettingsInCheckpoints(self._settings)]
@@ -196,6 +211,11 @@ class SparsityCLI(LightningCLI):
 
     @override
     def after_instantiate_classes(self) -> None:
+        if (name := self._get(self.config, "ckpt_path")) in ("last", "best"):
+            newest = newest_checkpoint(runs_folder(self.trainer), name)
+            rank_zero_info(f"--ckpt_path {name} is {newest}")
+            for config in (self.config, self.config_init):
+                config[self.subcommand].ckpt_path = str(newest)
         if path := self._get(self.config, "ckpt_path"):
             checkpoint = read_intact_checkpoint(Path(path))
             require_fitting(checkpoint, self.model, Path(path))
@@ -206,16 +226,16 @@ class SparsityCLI(LightningCLI):
     def fit(self, **arguments: Any) -> None:
         """Fit; one that fails before its first step leaves no run folder behind."""
         start = time.perf_counter()
-        own: Path | None = None
+        own: list[Path] = []
         try:
-            own = claim_run_folder(self.trainer, self._get(self.config, "trainer").logger not in (None, True))
+            own = claim_run_folder(self.trainer)
             self.trainer.fit(**arguments)
             self._seconds = time.perf_counter() - start
         except BaseException as error:
-            if self.trainer.global_step == 0 and own is not None:
+            if self.trainer.global_step == 0 and own:
                 _remove_unused_run(own)
             if isinstance(error, OSError) and is_of_the_disk(error):
-                what = error.filename or f"the log in {self.trainer.log_dir}"
+                what = error.filename or f"the log in {own[0] if own else runs_folder(self.trainer)}"
                 raise SparsityError(f"{cannot_write(error, what)}; {self._how_to_go_on()}") from error
             if isinstance(error, NonFiniteError) and (saved := self._last_saved()):
                 raise NonFiniteError(f"{error}; {saved} was saved before") from error
@@ -239,7 +259,7 @@ class SparsityCLI(LightningCLI):
         if self._get(self.config, "test_after_fit") and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             saved = _saved_checkpoints(self.trainer, self._get(self.config, "ckpt_path"))
             accuracies = {name: self._test_accuracy(path) for name, path in saved.items()}
-            self._summarise(accuracies, self.trainer.log_dir)
+            self._summarise(accuracies, run_folder(self.trainer))
 
     def _test_accuracy(self, path: str) -> float:
         loggers, self.trainer.loggers = self.trainer.loggers, []
@@ -248,7 +268,7 @@ class SparsityCLI(LightningCLI):
         return float(metrics[0]["test/accuracy"])
 
     @rank_zero_only
-    def _summarise(self, accuracies: dict[str, float], folder: str | None) -> None:
+    def _summarise(self, accuracies: dict[str, float], folder: Path | None) -> None:
         pruner = self._get(self.config_init, "pruner")
         method, asked = (_method(pruner), pruner.density) if pruner else (None, None)
         shape = sample_shape(self.trainer, self.model)
@@ -263,8 +283,8 @@ class SparsityCLI(LightningCLI):
             logger.log_metrics({f"test/{name}_accuracy": value for name, value in accuracies.items()})
             logger.save()
         if folder:
-            write_atomically(Path(folder) / "summary.json", json.dumps(summary, indent=2) + "\n")
-        print(one_line(summary, folder))
+            write_atomically(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
+        print(one_line(summary, None if folder is None else str(folder)))
 
 
 class FitConfigs(SparsityCLI):
@@ -370,44 +390,6 @@ def _one_sentence(message: str) -> str:
     return one_sentence(message, sorted(names))
 
 
-def claim_run_folder(trainer: pl.Trainer, has_own_logger: bool) -> Path | None:
-    """Make the run's folder at once, so that two runs that start at the same moment never share one.
-
-    Args:
-        trainer: Before the fit.
-        has_own_logger: Whether the user configured the logger, and may have chosen the folder.
-
-    Returns:
-        The folder if this process made it.
-
-    Raises:
-        SparsityError: If the user chose the folder of another run.
-    """
-    logger = trainer.logger
-    if not isinstance(logger, TensorBoardLogger) or not trainer.is_global_zero:
-        return None
-    # Lightning's own choice in a SLURM job is the job's number: the same when it is requeued, and for all its fits.
-    chosen = has_own_logger and logger._version is not None
-    while not _make_folder(folder := Path(logger.log_dir)):
-        if chosen:
-            if (folder / "config.yaml").exists():
-                raise SparsityError(f"{folder} holds another run; leave the logger's version out, or choose another")
-            return None
-        logger._version = None  # another run was faster: look again
-    return folder
-
-
-def _make_folder(path: Path) -> bool:
-    """Make a folder, or say that it is there."""
-    try:
-        path.mkdir(parents=True)
-    except FileExistsError:
-        if not path.is_dir():
-            raise
-        return False
-    return True
-
-
 def _method(pruner: PruningCallback) -> str:
     name = type(pruner).__name__
     return name if pruner.ablation is None else f"{name} ({pruner.ablation})"
@@ -436,13 +418,6 @@ def _any(callbacks: list[Callback], kind: type[Callback]) -> bool:
     return any(isinstance(callback, kind) for callback in callbacks)
 
 
-def _log_folder(trainer: Any) -> Path:
-    """Where the runs' folders lie: below the logger's own folder if one is configured."""
-    arguments = getattr(trainer.logger, "init_args", None) or {}
-    root = arguments.get("save_dir") or trainer.default_root_dir or "."
-    return Path(root) / (arguments.get("name") or "lightning_logs")
-
-
 def _saved_checkpoints(trainer: pl.Trainer, resumed: str | None) -> dict[str, str]:
     """The best and the last of a fit; one that is resumed at its end saves nothing more."""
     callback = trainer.checkpoint_callback
@@ -452,17 +427,18 @@ def _saved_checkpoints(trainer: pl.Trainer, resumed: str | None) -> dict[str, st
     return {name: path for name, path in found.items() if path}
 
 
-def _remove_unused_run(folder: Path) -> None:
-    """Remove the new run's folder if it holds nothing but what Lightning writes before training."""
+def _remove_unused_run(made: list[Path]) -> None:
+    """Remove the new run's folder, and others made for it, if it holds nothing but what is written before training."""
+    folder = made[0]
     with suppress(OSError):  # there is none, or it holds a checkpoint
-        (folder / "checkpoints").rmdir()
+        (folder / CHECKPOINTS).rmdir()
     written = list(folder.glob("*"))
-    if all(f.name.startswith("events.out.tfevents") or f.name in ("config.yaml", "hparams.yaml") for f in written):
+    if all(f.name.startswith("events.out.tfevents") or f.name in (CONFIG, "hparams.yaml") for f in written):
         for file in written:
             file.unlink()
         with suppress(OSError):  # other runs are beside it
-            folder.rmdir()
-            folder.parent.rmdir()
+            for path in made:
+                path.rmdir()
 
 
 def _require_same_pruner(checkpoint: dict[str, Any], pruner: PruningCallback | None, path: str) -> None:

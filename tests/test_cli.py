@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 import yaml
-from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sparsity.cli import claim_run_folder
 from sparsity.datamodules import CIFAR10
 
 QUICK = [
@@ -340,13 +337,6 @@ def test_runs_of_the_same_slurm_job_have_folders_of_their_own(
         outcome = sparsity("fit", *QUICK, "--trainer.default_root_dir", tmp_path)
         assert outcome.code == 0, outcome.err
     assert {path.name for path in (tmp_path / "lightning_logs").iterdir()} == {"version_7", "version_8"}
-
-
-def test_two_runs_that_choose_their_folder_at_the_same_moment_get_one_each(tmp_path: Path) -> None:
-    trainers = [pl.Trainer(logger=TensorBoardLogger(tmp_path), accelerator="cpu") for _ in range(2)]
-    assert {trainer.logger.log_dir for trainer in trainers} == {str(run_folder(tmp_path))}  # type: ignore[union-attr]
-    claimed = [claim_run_folder(trainer, has_own_logger=False) for trainer in trainers]
-    assert claimed == [run_folder(tmp_path), run_folder(tmp_path, 1)]
 
 
 def test_the_folder_of_another_run_is_never_written_to(sparsity: Any, tmp_path: Path) -> None:
