@@ -43,6 +43,7 @@ from sparsity.files import write_atomically
 from sparsity.lean_loop import use_lean_loop
 from sparsity.messages import one_sentence
 from sparsity.mistakes import blaming, cannot_write, is_of_the_disk, sentence_of, signal_behind
+from sparsity.predictions import PredictionWriter
 from sparsity.processes import is_first_to_say, lost_another
 from sparsity.pruning.ablation import Ablation
 from sparsity.report.command import report
@@ -147,6 +148,12 @@ class SparsityCLI(LightningCLI):
         assert subcommands is not None
         for name in _COMMANDS:  # listed here; `main` runs them without a Trainer
             subcommands.add_subcommand(name, _command_parser(name))
+        self._subcommand_parsers["predict"].add_argument(
+            "--output",
+            type=str,
+            default="predictions",
+            help="A new folder for the predictions; if there is one, a number is added to its name.",
+        )
         for choice in subcommands._choices_actions:
             choice.help = _SUBCOMMANDS[choice.dest]
         for name, parser in self._subcommand_parsers.items():
@@ -201,13 +208,23 @@ class SparsityCLI(LightningCLI):
             config["logger"] = config["logger"] if config["logger"] not in (None, True) else False
         own = config["callbacks"] or []
         own = own if isinstance(own, list) else [own]
+        if self.subcommand == "predict":
+            own = [*own, PredictionWriter(self._get(self.config, "output"))]
         config["callbacks"] = [pruner or KeepMasks(), *own, SettingsInCheckpoints(self._settings)]
         trainer = self._instantiate_trainer(config, _default_callbacks(config, own))
         require_whole_number("trainer.accumulate_grad_batches", config["accumulate_grad_batches"], at_least=1)
         if config["sync_batchnorm"] and trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
             raise SparsityError("trainer.sync_batchnorm works on GPUs alone; leave it out, or train in one process")
+        self._require_something_to_evaluate(config)
         use_lean_loop(trainer)
         return trainer
+
+    def _require_something_to_evaluate(self, trainer: dict[str, Any]) -> None:
+        stages = {"validate": "val", "test": "test", "predict": "predict"}
+        asked = {self.subcommand} | ({"test"} if self._get(self.config, "test_after_fit") else set())
+        for command, stage in stages.items():
+            if command in asked and trainer[f"limit_{stage}_batches"] == 0:
+                raise SparsityError(f"trainer.limit_{stage}_batches 0 leaves nothing to {command}; leave it out")
 
     @override
     def after_instantiate_classes(self) -> None:

@@ -57,7 +57,7 @@ def run_folder(trainer: pl.Trainer) -> Path | None:
 
 
 def has_run_folder(trainer: pl.Trainer) -> bool:
-    """Whether somebody has asked for the folder of the fit at hand: without a logger or checkpoints there need be none."""
+    """Whether somebody has asked for the folder of the fit at hand: without logger or checkpoints there may be none."""
     return getattr(trainer, _SHARED, False)
 
 
