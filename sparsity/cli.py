@@ -18,6 +18,7 @@ from jsonargparse import ArgumentError
 from pytorch_lightning.callbacks import Callback, Checkpoint, LearningRateMonitor, ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
+from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch.optim import lr_scheduler
 from typing_extensions import override
 
@@ -225,6 +226,9 @@ class SparsityCLI(LightningCLI):
         for command, stage in stages.items():
             if command in asked and trainer[f"limit_{stage}_batches"] == 0:
                 raise SparsityError(f"trainer.limit_{stage}_batches 0 leaves nothing to {command}; leave it out")
+        if "test" in asked and not is_overridden("test_dataloader", self.datamodule, pl.LightningDataModule):
+            what = "test_after_fit" if self.subcommand == "fit" else "test"
+            raise SparsityError(f"{what} needs test images, and {type(self.datamodule).__name__} has none")
 
     @override
     def after_instantiate_classes(self) -> None:
@@ -272,16 +276,21 @@ class SparsityCLI(LightningCLI):
         return f"--ckpt_path {saved} goes on from there" if saved else "nothing was saved yet, so start anew"
 
     def after_fit(self) -> None:
-        """Test the best and the last network and say in one line what came out."""
-        if self._get(self.config, "test_after_fit") and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+        """Test the best and the last network if asked to, and say in one line what came out."""
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        accuracies: dict[str, float] = {}
+        if self._get(self.config, "test_after_fit"):
             saved = _saved_checkpoints(self.trainer, self._get(self.config, "ckpt_path"))
             accuracies = {name: self._test_accuracy(path) for name, path in saved.items()}
-            self._summarise(accuracies, run_folder(self.trainer))
+        self._summarise(accuracies, run_folder(self.trainer))
 
     def _test_accuracy(self, path: str) -> float:
         loggers, self.trainer.loggers = self.trainer.loggers, []
         metrics = self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=path, verbose=False)
         self.trainer.loggers = loggers
+        if not metrics or "test/accuracy" not in metrics[0]:
+            raise SparsityError("the data have no test images; leave test_after_fit out")
         return float(metrics[0]["test/accuracy"])
 
     @rank_zero_only
