@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import pytorch_lightning as pl
 import torch
 import yaml
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, get_loader, set_loader
 from pytorch_lightning.callbacks import Callback, Checkpoint, LearningRateMonitor, ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
@@ -52,6 +52,17 @@ from sparsity.resuming import SettingsInCheckpoints, require_same_settings, sett
 from sparsity.run_folder import CHECKPOINTS, CONFIG, SUMMARY, claim_run_folder, run_folder, runs_folder
 from sparsity.study.command import study
 from sparsity.summary import one_line, run_summary
+from sparsity.yaml_files import require_bounded
+
+_load_unbounded = get_loader("yaml")
+
+
+def _load_bounded(text: str) -> Any:
+    require_bounded(text)
+    return _load_unbounded(text)
+
+
+set_loader("yaml", _load_bounded, (yaml.YAMLError,))
 
 _SUBCOMMANDS = {
     "analyze": "Analyse and compare trained networks, ours and published ones.",
