@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from typing_extensions import override
 
@@ -56,6 +57,7 @@ class SparseCheckpoint(Checkpoint):
         self.last_model_path = ""
         self._folder: Path | None = None
         self._last_step = -1
+        self._has_said = False
         self._random_state: dict[str, Tensor] | None = None
 
     @override
@@ -111,9 +113,21 @@ class SparseCheckpoint(Checkpoint):
 
     def _improves(self, trainer: pl.Trainer) -> bool:
         if self.monitor not in trainer.callback_metrics:
+            self._say_if_unknown(trainer)
             return False
         score, best = float(trainer.callback_metrics[self.monitor]), self.best_model_score
         return best is None or (score > best if self.mode == "max" else score < best)
+
+    def _say_if_unknown(self, trainer: pl.Trainer) -> None:
+        """Without validation there is no best, as the default expects; a wrong name would look the same."""
+        stage, slash, _ = self.monitor.rpartition("/")
+        alike = sorted(name for name in trainer.callback_metrics if name.startswith(stage + slash))
+        if alike and not self._has_said:
+            self._has_said = True
+            rank_zero_warn(
+                f"SparseCheckpoint monitors {self.monitor!r}, which is not logged, so there is no best.ckpt; "
+                f"there are {', '.join(alike)}"
+            )
 
     def _save_last(self, trainer: pl.Trainer) -> None:
         self.last_model_path = self._save(trainer, "last.ckpt")

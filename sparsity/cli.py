@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from inspect import signature
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -88,11 +89,16 @@ _NOT_FOR_OUR_USERS = (
 class OneSentenceParser(LightningArgumentParser):
     """A parser whose errors are one sentence, without pages of usage before it."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"prog": "sparsity", **kwargs})
+
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:  # a parser within a parser, whose caller adds where it happened
             super().error(message, ex)
-        print(f"error: {_one_sentence(message)}", file=sys.stderr)
+        own = [action.dest for action in self._actions]
+        options = _options() if "trainer.max_epochs" in own or self._subcommands_action is not None else own
+        print(f"error: {_one_sentence(message, options)}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -129,7 +135,7 @@ class SparsityCLI(LightningCLI):
             seed_everything_default=42,
             # The table of densities says more about a sparse network than Lightning's summary.
             trainer_defaults={"enable_model_summary": False},
-            parser_kwargs={"prog": "sparsity", "description": __doc__.splitlines()[0]},
+            parser_kwargs={"description": __doc__.splitlines()[0], "version": sparsity.__version__},
             args=None if args is None else list(args),
         )
 
@@ -421,10 +427,29 @@ def _run_command(name: str, *arguments: str) -> None:
     _COMMANDS[name](**config.as_dict())
 
 
-def _one_sentence(message: str) -> str:
+def _one_sentence(message: str, options: Sequence[str] = ()) -> str:
     packages = (sparsity.callbacks, sparsity.datamodules, sparsity.networks, torch.optim, lr_scheduler)
     names = {name for package in packages for name, value in vars(package).items() if isinstance(value, type)}
-    return one_sentence(message, sorted(names))
+    return one_sentence(message, sorted(names), options)
+
+
+def _options() -> list[str]:
+    """All options of a fit by their dotted names, those of every class that can be chosen too."""
+    chosen = {
+        "trainer": (pl.Trainer,),
+        "model": (SparseClassifier,),
+        "pruner": _public(sparsity.callbacks, PruningCallback),
+        "data": _public(sparsity.datamodules, pl.LightningDataModule),
+        "model.network": _public(sparsity.networks, torch.nn.Module),
+        "model.optimizer": _public(torch.optim, torch.optim.Optimizer),
+        "model.lr_scheduler": _public(lr_scheduler, lr_scheduler.LRScheduler),
+    }
+    names = [(place, name) for place, kinds in chosen.items() for kind in kinds for name in signature(kind).parameters]
+    return list(dict.fromkeys(f"{place}.{name}" for place, name in names))
+
+
+def _public(package: Any, kind: type) -> list[type]:
+    return [value for value in vars(package).values() if isinstance(value, type) and issubclass(value, kind)]
 
 
 def _method(pruner: PruningCallback) -> str:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,15 @@ FC = ["--data", "Digits", "--model.network", "FC", "--trainer.max_epochs", "4"]
         ([*FC, "--pruner", "SynFlow"], "pruner: SynFlow needs density"),
         ([*FC, "--pruner", "SynFlow", "--pruner.densty", "0.1"], "SynFlow has no argument densty"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
+        ([*FC, "--model.optimizer.lr", "0.1"], "give --model.optimizer SGD --model.optimizer.lr VALUE"),
+        ([*FC, "--model.lr_scheduler.step_size", "3"], "give --model.lr_scheduler StepLR --model.lr_scheduler.step_s"),
+        ([*FC, "--lr", "0.1"], "there is no option --lr; did you mean --model.optimizer.lr?"),
+        ([*FC, "--density", "0.1"], "did you mean --pruner.density?"),
+        ([*FC, "--epochs", "5"], "did you mean --trainer.max_epochs?"),
+        ([*FC, "--batch_size", "64"], "did you mean --data.batch_size?"),
+        (["--data", "mnist", "--model.network", "FC"], "no class is called mnist; did you mean MNIST?"),
+        ([*FC, "--model.dense_layers", "fc1"], "model.dense_layers is a list: write [fc1]"),
+        ([*FC, "--test_after_fit", "true", "--trainer.limit_test_batches", "0"], "limit_test_batches 0 leaves nothing"),
         ([*FC, "--model.network.width", "wide"], "model.network.width must be of type int, not wide"),
         ([*FC, "--ckpt_path", "nowhere.ckpt"], "there is no file nowhere.ckpt"),
         ([*FC, "--ckpt_path", "last"], "has a checkpoint last.ckpt"),
@@ -196,6 +206,21 @@ def test_wrong_input_is_one_clear_sentence_and_writes_nothing(
     assert message in outcome.err
     assert len(outcome.err.strip().splitlines()) <= 5  # the sentence, and what Lightning says of devices and seeds
     assert not list(tmp_path.iterdir())
+
+
+def test_the_version_is_told(sparsity: Any) -> None:
+    outcome = sparsity("--version")
+    assert (outcome.code, outcome.out.split()[-1]) == (0, version("sparsity"))
+
+
+def test_help_of_the_pruners_names_the_program(sparsity: Any) -> None:
+    assert sparsity("fit", "--pruner.help").out.startswith("usage: sparsity")
+
+
+def test_a_monitor_that_is_never_logged_is_said(sparsity: Any, tmp_path: Path) -> None:
+    monitor = ["--trainer.callbacks", "SparseCheckpoint", "--trainer.callbacks.monitor", "val/nothing"]
+    with pytest.warns(UserWarning, match="monitors 'val/nothing', which is not logged, .* there are val/accuracy"):
+        sparsity("fit", *QUICK, *monitor, "--trainer.default_root_dir", tmp_path)
 
 
 def test_data_that_are_missing_without_a_network_are_named_with_their_place(
