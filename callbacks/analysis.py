@@ -27,6 +27,7 @@ from sparsity.errors import SparsityError, require_whole_number
 from sparsity.interop import load_network
 from sparsity.masks import masks
 from sparsity.randomness import unmoved_randomness
+from sparsity.run_folder import has_run_folder, run_folder
 
 _IN_DENSITY_MONITOR = {"layer", "masked", "units", "kept", "size", "density", "flops_dense", "flops_effective"}
 
@@ -81,7 +82,7 @@ class TopologyAnalysis(Callback):
         self._analyse(trainer, pl_module, "topology_final")
 
     def _analyse(self, trainer: pl.Trainer, module: pl.LightningModule, name: str) -> None:
-        root = _run_folder(trainer)
+        root = _analysis_folder(trainer)
         if not trainer.is_global_zero or root is None:
             return
         with aside(type(self).__name__):
@@ -151,7 +152,7 @@ class NetworkComparison(Callback):
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        root = _run_folder(trainer)
+        root = _analysis_folder(trainer)
         if not trainer.is_global_zero or root is None:
             return
         with aside(type(self).__name__):
@@ -208,12 +209,12 @@ def _reference_name(path: str) -> str:
     return f"{file.parent.parent.name}_{file.stem}" if file.parent.name == "checkpoints" else file.stem
 
 
-def _run_folder(trainer: pl.Trainer) -> Path | None:
+def _analysis_folder(trainer: pl.Trainer) -> Path | None:
     """`analysis/` in the run's folder, on every rank; None for a run that leaves nothing behind."""
-    root = trainer.log_dir  # asks all ranks
-    if root is None or not trainer.loggers or trainer.fast_dev_run:  # type: ignore[attr-defined]
+    if not trainer.loggers and not has_run_folder(trainer):
         return None
-    return Path(root) / "analysis"
+    root = run_folder(trainer)  # asks all ranks
+    return None if root is None else root / "analysis"
 
 
 def _topology_scalars(found: Topology) -> dict[str, float]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from typing_extensions import override
 
@@ -16,6 +17,7 @@ from sparsity.callbacks.pruning import find_pruner
 from sparsity.errors import require_whole_number
 from sparsity.files import put_in_place
 from sparsity.processes import gather
+from sparsity.run_folder import CHECKPOINTS, run_folder
 
 _RANDOM_STATES = "random_states"
 
@@ -55,13 +57,14 @@ class SparseCheckpoint(Checkpoint):
         self.last_model_path = ""
         self._folder: Path | None = None
         self._last_step = -1
+        self._has_said = False
         self._random_state: dict[str, Tensor] | None = None
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
-            root = trainer.log_dir or trainer.default_root_dir
-            self._folder = Path(trainer.strategy.broadcast(root)) / "checkpoints"
+            root = run_folder(trainer)
+            self._folder = None if root is None else root / CHECKPOINTS
 
     @override
     def on_save_checkpoint(
@@ -110,9 +113,21 @@ class SparseCheckpoint(Checkpoint):
 
     def _improves(self, trainer: pl.Trainer) -> bool:
         if self.monitor not in trainer.callback_metrics:
+            self._say_if_unknown(trainer)
             return False
         score, best = float(trainer.callback_metrics[self.monitor]), self.best_model_score
         return best is None or (score > best if self.mode == "max" else score < best)
+
+    def _say_if_unknown(self, trainer: pl.Trainer) -> None:
+        """Without validation there is no best, as the default expects; a wrong name would look the same."""
+        stage, slash, _ = self.monitor.rpartition("/")
+        alike = sorted(name for name in trainer.callback_metrics if name.startswith(stage + slash))
+        if alike and not self._has_said:
+            self._has_said = True
+            rank_zero_warn(
+                f"SparseCheckpoint monitors {self.monitor!r}, which is not logged, so there is no best.ckpt; "
+                f"there are {', '.join(alike)}"
+            )
 
     def _save_last(self, trainer: pl.Trainer) -> None:
         self.last_model_path = self._save(trainer, "last.ckpt")
@@ -131,9 +146,8 @@ class SparseCheckpoint(Checkpoint):
         return self._save(trainer, name, weights_only=True)
 
     def _save(self, trainer: pl.Trainer, name: str, weights_only: bool = False) -> str:
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if self._folder is None:
             return ""
-        assert self._folder is not None
         path, partial = self._folder / name, self._folder / f".{name}.partial"
         with _temporary_files_in(self._folder):
             trainer.save_checkpoint(partial, weights_only=weights_only)

@@ -62,7 +62,7 @@ class PruningCallback(KeepMasks, ABC):
         min_kept: int = 0,
     ) -> None:
         if not isinstance(density, int | float) or not 0 < density <= 1:  # also refuses NaN
-            raise SparsityError(f"density is the fraction of weights to keep, a number in (0, 1]; {density!r} is not")
+            raise SparsityError(f"density is the fraction of weights to keep, in (0, 1]; {density!r} is not")
         require_whole_number("min_kept", min_kept, at_least=0)
         super().__init__()
         self.density = density

@@ -1,5 +1,6 @@
 """Find, train and understand sparse neural networks."""
 
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 # In a checkout `callbacks/` and `datamodules/` stand beside this folder; in the wheel they stand inside it.
@@ -7,3 +8,8 @@ from pathlib import Path
 _root = Path(__file__).parent.parent
 if (_root / "callbacks" / "pruning.py").is_file():
     __path__.append(str(_root))
+
+try:
+    __version__ = version("sparsity")
+except PackageNotFoundError:  # run from a checkout that nobody installed
+    __version__ = "unknown"

@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from sparsity.errors import SparsityError
+from sparsity.mistakes import one_line
+
+_LONGEST_REASON = 150
 
 
 def newest_checkpoint(log_folder: Path, name: str) -> Path:
@@ -51,8 +54,15 @@ def read_torch_file(path: str | os.PathLike[str], expected: str) -> Any:
     except Exception as error:
         raise SparsityError(
             f"{os.fspath(path)} is damaged, holds more than tensors and plain values, or is something else; "
-            f"expected {expected}"
+            f"expected {expected} ({_reason(error)})"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What torch says in the middle of its advice."""
+    said = one_line(error)
+    said = said.rpartition("WeightsUnpickler error: ")[2].partition(". ")[0]
+    return said if len(said) <= _LONGEST_REASON else f"{said[: _LONGEST_REASON - 1]}…"
 
 
 def _check_sums(path: str | os.PathLike[str]) -> None:
@@ -63,7 +73,7 @@ def _check_sums(path: str | os.PathLike[str]) -> None:
                 raise zipfile.BadZipFile(damaged)
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a checkpoint that a fit saved.
 
     Raises:
@@ -76,7 +86,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         or not isinstance(checkpoint.get("state_dict"), dict)
         or not isinstance(checkpoint.get("callbacks", {}), dict)
     ):
-        raise SparsityError(f"{path} is not a Lightning checkpoint; expected {expected}")
+        raise SparsityError(f"{os.fspath(path)} is not a Lightning checkpoint; expected {expected}")
     return checkpoint
 
 

@@ -1,5 +1,6 @@
 """The LightningModule around any classification network."""
 
+import os
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -13,11 +14,14 @@ from torch.nn import functional as F
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric
-from typing_extensions import override
+from typing_extensions import Self, override
 
+from sparsity.checkpoints import read_checkpoint
+from sparsity.class_paths import network_named_by, optimizer_named_by, schedule_named_by
 from sparsity.errors import SparsityError
 from sparsity.masks import add_masks
 from sparsity.mistakes import blaming
+from sparsity.starting_weights import load_weights
 
 Batch = tuple[Tensor, Tensor]
 """Images `[batch, channels, height, width]` and class indices `[batch]`."""
@@ -41,9 +45,11 @@ class SparseClassifier(pl.LightningModule):
         compile: Compile the network with `torch.compile`, which takes tens of seconds.
         channels_last: Store convolutions' weights with the channels last, so that convolutions run in that order; by
             default on a CPU, where they are faster.
+        weights: A checkpoint or state dict of the same network, whose weights and masks this one starts from, with
+            an optimizer, a schedule and data of its own.
 
     Raises:
-        SparsityError: If the network has nothing to mask, or an argument is out of its range.
+        SparsityError: If the network has nothing to mask, an argument is out of its range, or the weights do not fit.
     """
 
     def __init__(
@@ -56,6 +62,7 @@ class SparseClassifier(pl.LightningModule):
         dense_layers: Sequence[str] = (),
         compile: bool = False,
         channels_last: bool | None = None,
+        weights: str | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing <= 1:
@@ -65,6 +72,8 @@ class SparseClassifier(pl.LightningModule):
         from_command_line = _given_hyperparameters.get() is not None
         self.save_hyperparameters(ignore=[] if from_command_line else ["network", "optimizer", "lr_scheduler"])
         add_masks(network, dense_layers)
+        if weights is not None:
+            load_weights(network, weights)
         self.network = network
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
@@ -79,6 +88,39 @@ class SparseClassifier(pl.LightningModule):
         self._uncounted: list[tuple[Tensor, Tensor, Tensor]] = []
         self.val_totals = ClassificationTotals()
         self.test_totals = ClassificationTotals()
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override] # in Lightning it is a descriptor of its own
+        cls, checkpoint_path: str | os.PathLike[str], *arguments: Any, **given: Any
+    ) -> Self:
+        """Make the module that a checkpoint was saved of, as Lightning's method of this name does.
+
+        Code in the file is not run: it may name networks of `sparsity.networks`, and optimizers and schedules of
+        `torch.optim`. Whatever else there was has to be given.
+
+        Args:
+            checkpoint_path: The file.
+            arguments: `map_location`, `hparams_file` (which must be None) and `strict`, as Lightning has them.
+            given: The same by name, and arguments of the class instead of those in the file, for example `network`.
+
+        Raises:
+            SparsityError: If the file cannot be read, or names something else.
+        """
+        options = dict(zip(("map_location", "hparams_file", "strict", "weights_only"), arguments, strict=False)) | given
+        if options.pop("hparams_file", None) is not None:
+            raise SparsityError("hparams_file could have code run; pass the arguments in it by name instead")
+        path = os.fspath(checkpoint_path)
+        saved = read_checkpoint(path).get("hyper_parameters")
+        for name, named_by in (
+            ("network", network_named_by),
+            ("optimizer", optimizer_named_by),
+            ("lr_scheduler", schedule_named_by),
+        ):
+            if name not in options:
+                options[name] = named_by(saved, path)
+        options |= {"weights": None, "weights_only": True, "_instantiator": None}
+        module: Self = super().load_from_checkpoint(path, **options)
+        return module
 
     @override
     def setup(self, stage: str) -> None:

@@ -8,16 +8,18 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from inspect import signature
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
-from jsonargparse import ArgumentError
+import yaml
+from jsonargparse import ArgumentError, get_loader, set_loader
 from pytorch_lightning.callbacks import Callback, Checkpoint, LearningRateMonitor, ProgressBar
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
-from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
+from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch.optim import lr_scheduler
 from typing_extensions import override
 
@@ -35,6 +37,7 @@ from sparsity.callbacks import (
 )
 from sparsity.callbacks.batches import sample_shape
 from sparsity.checkpoints import newest_checkpoint, read_checkpoint, read_intact_checkpoint, require_fitting
+from sparsity.class_paths import require_classes
 from sparsity.classifier import SparseClassifier
 from sparsity.commands import analyze, convert
 from sparsity.errors import NonFiniteError, SparsityError, require_whole_number
@@ -42,11 +45,25 @@ from sparsity.files import write_atomically
 from sparsity.lean_loop import use_lean_loop
 from sparsity.messages import one_sentence
 from sparsity.mistakes import blaming, cannot_write, is_of_the_disk, sentence_of, signal_behind
+from sparsity.predictions import PredictionWriter
 from sparsity.processes import is_first_to_say, lost_another
 from sparsity.pruning.ablation import Ablation
 from sparsity.report.command import report
+from sparsity.resuming import SettingsInCheckpoints, require_same_settings, settings_of
+from sparsity.run_folder import CHECKPOINTS, CONFIG, SUMMARY, claim_run_folder, run_folder, runs_folder
 from sparsity.study.command import study
 from sparsity.summary import one_line, run_summary
+from sparsity.yaml_files import require_bounded
+
+_load_unbounded = get_loader("yaml")
+
+
+def _load_bounded(text: str) -> Any:
+    require_bounded(text)
+    return _load_unbounded(text)
+
+
+set_loader("yaml", _load_bounded, (yaml.YAMLError,))
 
 _SUBCOMMANDS = {
     "analyze": "Analyse and compare trained networks, ours and published ones.",
@@ -72,12 +89,31 @@ _NOT_FOR_OUR_USERS = (
 class OneSentenceParser(LightningArgumentParser):
     """A parser whose errors are one sentence, without pages of usage before it."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"prog": "sparsity", **kwargs})
+
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:  # a parser within a parser, whose caller adds where it happened
             super().error(message, ex)
-        print(f"error: {_one_sentence(message)}", file=sys.stderr)
+        own = [action.dest for action in self._actions]
+        options = _options() if "trainer.max_epochs" in own or self._subcommands_action is not None else own
+        print(f"error: {_one_sentence(message, options)}", file=sys.stderr)
         sys.exit(2)
+
+
+class SaveConfig(SaveConfigCallback):
+    """Saves the complete config of a fit in its own folder."""
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        run_folder(trainer)  # asks all processes, and only one saves
+        super().setup(trainer, pl_module, stage)
+
+    @override
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if (folder := run_folder(trainer)) is not None:
+            self.parser.save(self.config, str(folder / CONFIG), skip_none=False, multifile=False)
 
 
 class SparsityCLI(LightningCLI):
@@ -93,11 +129,13 @@ class SparsityCLI(LightningCLI):
             pl.LightningDataModule,
             subclass_mode_data=True,
             parser_class=OneSentenceParser,
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"save_to_log_dir": False},
             auto_configure_optimizers=False,
             seed_everything_default=42,
             # The table of densities says more about a sparse network than Lightning's summary.
             trainer_defaults={"enable_model_summary": False},
-            parser_kwargs={"prog": "sparsity", "description": __doc__.splitlines()[0]},
+            parser_kwargs={"description": __doc__.splitlines()[0], "version": sparsity.__version__},
             args=None if args is None else list(args),
         )
 
@@ -128,6 +166,12 @@ class SparsityCLI(LightningCLI):
         assert subcommands is not None
         for name in _COMMANDS:  # listed here; `main` runs them without a Trainer
             subcommands.add_subcommand(name, _command_parser(name))
+        self._subcommand_parsers["predict"].add_argument(
+            "--output",
+            type=str,
+            default="predictions",
+            help="A new folder for the predictions; if there is one, a number is added to its name.",
+        )
         for choice in subcommands._choices_actions:
             choice.help = _SUBCOMMANDS[choice.dest]
         for name, parser in self._subcommand_parsers.items():
@@ -139,13 +183,9 @@ class SparsityCLI(LightningCLI):
 
     @override
     def _parse_ckpt_path(self) -> None:
-        """Resolve `last` and `best`; unlike Lightning, never let a checkpoint's settings override the user's."""
+        """Unlike Lightning's, never let a checkpoint's settings override the user's."""
         config = self.config[self.config.subcommand]
-        if config.get("ckpt_path") in ("last", "best"):
-            path = newest_checkpoint(_log_folder(config.trainer), config.ckpt_path)
-            rank_zero_info(f"--ckpt_path {config.ckpt_path} is {path}")
-            config.ckpt_path = str(path)
-        elif not config.get("ckpt_path") and self.config.subcommand != "fit":
+        if not config.get("ckpt_path") and self.config.subcommand != "fit":
             raise SparsityError(
                 f"{self.config.subcommand} needs a trained network: give --ckpt_path FILE, or best or last"
             )
@@ -163,7 +203,15 @@ class SparsityCLI(LightningCLI):
     @override
     def instantiate_classes(self) -> None:
         with blaming(f"the configuration of {self.subcommand}"):
+            config = self.config[self.config.subcommand]
+            require_classes(config)
+            parser = self._parser(self.subcommand)
+            self._settings = settings_of(yaml.safe_load(parser.dump(config, skip_none=False)))
+            weights = config.model.weights
+            if config.get("ckpt_path"):
+                config.model.weights = None  # the checkpoint's own replace them, and their file may be gone
             super().instantiate_classes()
+            config.model.weights = weights
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
@@ -173,37 +221,59 @@ class SparsityCLI(LightningCLI):
                 raise SparsityError(f"--ablation {ablation} breaks the mask of a pruner; give one with --pruner")
             pruner.ablation = ablation
         config = {**self._get(self.config_init, "trainer"), **kwargs}
+        if self.subcommand != "fit":  # an evaluation is no run: it leaves nothing that nobody asked for
+            self.save_config_callback = None
+            config["logger"] = config["logger"] if config["logger"] not in (None, True) else False
         own = config["callbacks"] or []
         own = own if isinstance(own, list) else [own]
-        config["callbacks"] = [pruner or KeepMasks(), *own]
+        if self.subcommand == "predict":
+            own = [*own, PredictionWriter(self._get(self.config, "output"))]
+        config["callbacks"] = [pruner or KeepMasks(), *own, SettingsInCheckpoints(self._settings)]
         trainer = self._instantiate_trainer(config, _default_callbacks(config, own))
         require_whole_number("trainer.accumulate_grad_batches", config["accumulate_grad_batches"], at_least=1)
         if config["sync_batchnorm"] and trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
             raise SparsityError("trainer.sync_batchnorm works on GPUs alone; leave it out, or train in one process")
+        self._require_something_to_evaluate(config)
         use_lean_loop(trainer)
         return trainer
 
+    def _require_something_to_evaluate(self, trainer: dict[str, Any]) -> None:
+        stages = {"validate": "val", "test": "test", "predict": "predict"}
+        asked = {self.subcommand} | ({"test"} if self._get(self.config, "test_after_fit") else set())
+        for command, stage in stages.items():
+            if command in asked and trainer[f"limit_{stage}_batches"] == 0:
+                raise SparsityError(f"trainer.limit_{stage}_batches 0 leaves nothing to {command}; leave it out")
+        if "test" in asked and not is_overridden("test_dataloader", self.datamodule, pl.LightningDataModule):
+            what = "test_after_fit" if self.subcommand == "fit" else "test"
+            raise SparsityError(f"{what} needs test images, and {type(self.datamodule).__name__} has none")
+
     @override
     def after_instantiate_classes(self) -> None:
+        if (name := self._get(self.config, "ckpt_path")) in ("last", "best"):
+            newest = newest_checkpoint(runs_folder(self.trainer), name)
+            rank_zero_info(f"--ckpt_path {name} is {newest}")
+            for config in (self.config, self.config_init):
+                config[self.subcommand].ckpt_path = str(newest)
         if path := self._get(self.config, "ckpt_path"):
             checkpoint = read_intact_checkpoint(Path(path))
             require_fitting(checkpoint, self.model, Path(path))
             if self.subcommand == "fit":
                 _require_same_pruner(checkpoint, self._get(self.config_init, "pruner"), path)
+                require_same_settings(checkpoint, self._settings, path)
 
     def fit(self, **arguments: Any) -> None:
         """Fit; one that fails before its first step leaves no run folder behind."""
         start = time.perf_counter()
-        own: Path | None = None
+        own: list[Path] = []
         try:
-            own = claim_run_folder(self.trainer, self._get(self.config, "trainer").logger not in (None, True))
+            own = claim_run_folder(self.trainer)
             self.trainer.fit(**arguments)
             self._seconds = time.perf_counter() - start
         except BaseException as error:
-            if self.trainer.global_step == 0 and own is not None:
+            if self.trainer.global_step == 0 and own:
                 _remove_unused_run(own)
             if isinstance(error, OSError) and is_of_the_disk(error):
-                what = error.filename or f"the log in {self.trainer.log_dir}"
+                what = error.filename or f"the log in {own[0] if own else runs_folder(self.trainer)}"
                 raise SparsityError(f"{cannot_write(error, what)}; {self._how_to_go_on()}") from error
             if isinstance(error, NonFiniteError) and (saved := self._last_saved()):
                 raise NonFiniteError(f"{error}; {saved} was saved before") from error
@@ -223,20 +293,25 @@ class SparsityCLI(LightningCLI):
         return f"--ckpt_path {saved} goes on from there" if saved else "nothing was saved yet, so start anew"
 
     def after_fit(self) -> None:
-        """Test the best and the last network and say in one line what came out."""
-        if self._get(self.config, "test_after_fit") and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+        """Test the best and the last network if asked to, and say in one line what came out."""
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        accuracies: dict[str, float] = {}
+        if self._get(self.config, "test_after_fit"):
             saved = _saved_checkpoints(self.trainer, self._get(self.config, "ckpt_path"))
             accuracies = {name: self._test_accuracy(path) for name, path in saved.items()}
-            self._summarise(accuracies, self.trainer.log_dir)
+        self._summarise(accuracies, run_folder(self.trainer))
 
     def _test_accuracy(self, path: str) -> float:
         loggers, self.trainer.loggers = self.trainer.loggers, []
         metrics = self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=path, verbose=False)
         self.trainer.loggers = loggers
+        if not metrics or "test/accuracy" not in metrics[0]:
+            raise SparsityError("the data have no test images; leave test_after_fit out")
         return float(metrics[0]["test/accuracy"])
 
     @rank_zero_only
-    def _summarise(self, accuracies: dict[str, float], folder: str | None) -> None:
+    def _summarise(self, accuracies: dict[str, float], folder: Path | None) -> None:
         pruner = self._get(self.config_init, "pruner")
         method, asked = (_method(pruner), pruner.density) if pruner else (None, None)
         shape = sample_shape(self.trainer, self.model)
@@ -251,8 +326,8 @@ class SparsityCLI(LightningCLI):
             logger.log_metrics({f"test/{name}_accuracy": value for name, value in accuracies.items()})
             logger.save()
         if folder:
-            write_atomically(Path(folder) / "summary.json", json.dumps(summary, indent=2) + "\n")
-        print(one_line(summary, folder))
+            write_atomically(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
+        print(one_line(summary, None if folder is None else str(folder)))
 
 
 class FitConfigs(SparsityCLI):
@@ -346,52 +421,35 @@ def _command_parser(name: str) -> OneSentenceParser:
 
 def _run_command(name: str, *arguments: str) -> None:
     parser = _command_parser(name)
-    config = parser.instantiate_classes(parser.parse_args(list(arguments)))
+    parsed = parser.parse_args(list(arguments))
+    require_classes(parsed)
+    config = parser.instantiate_classes(parsed)
     _COMMANDS[name](**config.as_dict())
 
 
-def _one_sentence(message: str) -> str:
+def _one_sentence(message: str, options: Sequence[str] = ()) -> str:
     packages = (sparsity.callbacks, sparsity.datamodules, sparsity.networks, torch.optim, lr_scheduler)
     names = {name for package in packages for name, value in vars(package).items() if isinstance(value, type)}
-    return one_sentence(message, sorted(names))
+    return one_sentence(message, sorted(names), options)
 
 
-def claim_run_folder(trainer: pl.Trainer, has_own_logger: bool) -> Path | None:
-    """Make the run's folder at once, so that two runs that start at the same moment never share one.
-
-    Args:
-        trainer: Before the fit.
-        has_own_logger: Whether the user configured the logger, and may have chosen the folder.
-
-    Returns:
-        The folder if this process made it.
-
-    Raises:
-        SparsityError: If the user chose the folder of another run.
-    """
-    logger = trainer.logger
-    if not isinstance(logger, TensorBoardLogger) or not trainer.is_global_zero:
-        return None
-    # Lightning's own choice in a SLURM job is the job's number: the same when it is requeued, and for all its fits.
-    chosen = has_own_logger and logger._version is not None
-    while not _make_folder(folder := Path(logger.log_dir)):
-        if chosen:
-            if (folder / "config.yaml").exists():
-                raise SparsityError(f"{folder} holds another run; leave the logger's version out, or choose another")
-            return None
-        logger._version = None  # another run was faster: look again
-    return folder
+def _options() -> list[str]:
+    """All options of a fit by their dotted names, those of every class that can be chosen too."""
+    chosen = {
+        "trainer": (pl.Trainer,),
+        "model": (SparseClassifier,),
+        "pruner": _public(sparsity.callbacks, PruningCallback),
+        "data": _public(sparsity.datamodules, pl.LightningDataModule),
+        "model.network": _public(sparsity.networks, torch.nn.Module),
+        "model.optimizer": _public(torch.optim, torch.optim.Optimizer),
+        "model.lr_scheduler": _public(lr_scheduler, lr_scheduler.LRScheduler),
+    }
+    names = [(place, name) for place, kinds in chosen.items() for kind in kinds for name in signature(kind).parameters]
+    return list(dict.fromkeys(f"{place}.{name}" for place, name in names))
 
 
-def _make_folder(path: Path) -> bool:
-    """Make a folder, or say that it is there."""
-    try:
-        path.mkdir(parents=True)
-    except FileExistsError:
-        if not path.is_dir():
-            raise
-        return False
-    return True
+def _public(package: Any, kind: type) -> list[type]:
+    return [value for value in vars(package).values() if isinstance(value, type) and issubclass(value, kind)]
 
 
 def _method(pruner: PruningCallback) -> str:
@@ -422,13 +480,6 @@ def _any(callbacks: list[Callback], kind: type[Callback]) -> bool:
     return any(isinstance(callback, kind) for callback in callbacks)
 
 
-def _log_folder(trainer: Any) -> Path:
-    """Where the runs' folders lie: below the logger's own folder if one is configured."""
-    arguments = getattr(trainer.logger, "init_args", None) or {}
-    root = arguments.get("save_dir") or trainer.default_root_dir or "."
-    return Path(root) / (arguments.get("name") or "lightning_logs")
-
-
 def _saved_checkpoints(trainer: pl.Trainer, resumed: str | None) -> dict[str, str]:
     """The best and the last of a fit; one that is resumed at its end saves nothing more."""
     callback = trainer.checkpoint_callback
@@ -438,17 +489,18 @@ def _saved_checkpoints(trainer: pl.Trainer, resumed: str | None) -> dict[str, st
     return {name: path for name, path in found.items() if path}
 
 
-def _remove_unused_run(folder: Path) -> None:
-    """Remove the new run's folder if it holds nothing but what Lightning writes before training."""
+def _remove_unused_run(made: list[Path]) -> None:
+    """Remove the new run's folder, and others made for it, if it holds nothing but what is written before training."""
+    folder = made[0]
     with suppress(OSError):  # there is none, or it holds a checkpoint
-        (folder / "checkpoints").rmdir()
+        (folder / CHECKPOINTS).rmdir()
     written = list(folder.glob("*"))
-    if all(f.name.startswith("events.out.tfevents") or f.name in ("config.yaml", "hparams.yaml") for f in written):
+    if all(f.name.startswith("events.out.tfevents") or f.name in (CONFIG, "hparams.yaml") for f in written):
         for file in written:
             file.unlink()
         with suppress(OSError):  # other runs are beside it
-            folder.rmdir()
-            folder.parent.rmdir()
+            for path in made:
+                path.rmdir()
 
 
 def _require_same_pruner(checkpoint: dict[str, Any], pruner: PruningCallback | None, path: str) -> None:
@@ -456,16 +508,17 @@ def _require_same_pruner(checkpoint: dict[str, Any], pruner: PruningCallback | N
     states = checkpoint.get("callbacks", {})
     saved = next((name for name, state in states.items() if isinstance(state, dict) and "density" in state), None)
     configured = type(pruner).__name__ if pruner else None
+    way_out = f"use the same, or start a new run from its weights with --model.weights {path}"
     if saved != configured:
-        raise SparsityError(f"{path} is of a run with pruner {saved}, and this one has {configured}; use the same")
+        raise SparsityError(f"{path} is of a run with pruner {saved}, and this one has {configured}; {way_out}")
     if pruner and states[saved].get("ablation") != pruner.ablation:
         raise SparsityError(
             f"{path} is of a run with ablation {states[saved].get('ablation')}, and this one has {pruner.ablation}; "
-            "use the same"
+            f"{way_out}"
         )
     # A mask that is read from a file brings its own density.
     if pruner and not isinstance(pruner, MaskFrom) and states[saved]["density"] != pruner.density:
         raise SparsityError(
             f"{path} is of a run with density {states[saved]['density']:g}, and this one asks for "
-            f"{pruner.density:g}; use the same, or start anew without --ckpt_path"
+            f"{pruner.density:g}; {way_out}"
         )

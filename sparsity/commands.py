@@ -1,7 +1,9 @@
 """What the subcommands `analyze` and `convert` do."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,6 +12,7 @@ from pytorch_lightning import LightningDataModule
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor, nn
 
 from sparsity.analysis.comparison import Comparison, Names, comparable_groups, compare, pair_means, require_alignable
@@ -22,10 +25,12 @@ from sparsity.interop import Kind, MaskChoice, load_network, save_checkpoint
 from sparsity.interop.files import read_checkpoint
 from sparsity.interop.layouts import detect_kind
 from sparsity.masks import density, kept, masked_layers, sizes
+from sparsity.run_folder import CHECKPOINTS
 
 T = TypeVar("T")
 
 _PAIR_COLUMNS = ("nnstd", "sasd", "maed", "iou", "correlation")
+LONGEST_NAME = 80
 _MOST_PAIRS = 15
 """More are not read in a terminal."""
 
@@ -46,7 +51,7 @@ def analyze(
     and .json, overlaps.csv; with data also correlations, what excites the first layers, and test accuracies.
 
     Args:
-        checkpoints: Files of this program, of SynFlow's or of Gem-Miner's, in any mix.
+        checkpoints: Files of this program, of SynFlow's or of Gem-Miner's, in any mix; of a run's folder, its best.
         output: A new or empty folder.
         names: Of the networks in tables and figures, one per checkpoint. Default: from the paths.
         data: Test images to correlate activations on and to measure accuracy, for example MNIST.
@@ -59,6 +64,7 @@ def analyze(
         SparsityError: If a file cannot be read, names do not fit, or the folder is not empty.
     """
     require_whole_number("images", images, at_least=1)
+    checkpoints = [checkpoint_in(path) for path in checkpoints]
     names = _names(checkpoints, names)
     networks = {name: load_network(path, mask=mask).eval() for name, path in zip(names, checkpoints, strict=True)}
     require_alignable(networks, align)
@@ -118,11 +124,31 @@ def _detected(path: str) -> Kind:
     return "sparsity" if checkpoint.from_classifier else detect_kind(checkpoint.state)
 
 
+def checkpoint_in(path: str) -> str:
+    """The best checkpoint of a run whose folder is given, else its last one; a file as it is.
+
+    Raises:
+        SparsityError: If the folder has neither.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return path
+    inside = folder if folder.name == CHECKPOINTS else folder / CHECKPOINTS
+    for name in ("best.ckpt", "last.ckpt"):
+        if (found := inside / name).is_file():
+            print(f"{path} is a folder; its network is {found}")
+            return str(found)
+    raise SparsityError(f"{path} is a folder without a checkpoint of its own; give the path of a checkpoint in it")
+
+
 def _names(checkpoints: Sequence[str], names: Sequence[str] | None) -> list[str]:
     """Given names, or the files' names with as many of their folders as make them differ (`version_3/best`)."""
     if names is not None:
         if len(names) != len(checkpoints) or len(set(names)) != len(names):
             raise SparsityError(f"give one name per checkpoint, all different: {len(checkpoints)}, not {list(names)}")
+        for name in names:
+            if not name or not name.isprintable() or len(name) > LONGEST_NAME:
+                raise SparsityError(f"a name has 1 to {LONGEST_NAME} characters on one line, not {name[:40]!a}")
         return list(names)
     if twice := [path for path, times in Counter(map(str, map(Path, checkpoints))).items() if times > 1]:
         raise SparsityError(f"{twice[0]} is given twice; give it once, or names that tell the two apart")
@@ -179,9 +205,21 @@ def _save_image_figures(folder: Path, networks: Mapping[str, nn.Module], images:
     from sparsity.analysis.figures import image_figures
     from sparsity.analysis.plots import save_figure
 
+    file_names = names_of_files(list(networks))
     for name, network in _tracked(networks.items(), "first layers"):
         for figure_name, figure in image_figures(network, images, next(iter(masked_layers(network)))):
-            save_figure(figure, folder / f"{figure_name}_{name.replace('/', '_')}")
+            save_figure(figure, folder / f"{figure_name}_{file_names[name]}")
+
+
+def names_of_files(names: Sequence[str]) -> dict[str, str]:
+    """A part of a file's name for each of some names: readable, short, and different from the others'."""
+    short = [re.sub(r"[^A-Za-z0-9.+-]+", "_", name)[-LONGEST_NAME:] for name in names]
+    seen, found = set[str](), dict[str, str]()
+    for name, text in zip(names, short, strict=True):
+        tries = (text if number == 1 else f"{text}_{number}" for number in count(1))
+        found[name] = next(one for one in tries if one.lower() not in seen)  # some file systems fold capitals
+        seen.add(found[name].lower())
+    return found
 
 
 def _print_tables(summaries: Mapping[str, Mapping[str, object]], comparisons: Sequence[Comparison]) -> None:
@@ -210,7 +248,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     for column in columns:
         table.add_column(column, justify="left" if column in ("network", "and") else "right", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # what looks like markup in a name is part of it
     return table
 
 

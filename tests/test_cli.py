@@ -5,17 +5,15 @@ import json
 import os
 import re
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 import yaml
-from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sparsity.cli import claim_run_folder
 from sparsity.datamodules import CIFAR10
 
 QUICK = [
@@ -181,6 +179,15 @@ FC = ["--data", "Digits", "--model.network", "FC", "--trainer.max_epochs", "4"]
         ([*FC, "--pruner", "SynFlow"], "pruner: SynFlow needs density"),
         ([*FC, "--pruner", "SynFlow", "--pruner.densty", "0.1"], "SynFlow has no argument densty"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
+        ([*FC, "--model.optimizer.lr", "0.1"], "give --model.optimizer SGD --model.optimizer.lr VALUE"),
+        ([*FC, "--model.lr_scheduler.step_size", "3"], "give --model.lr_scheduler StepLR --model.lr_scheduler.step_s"),
+        ([*FC, "--lr", "0.1"], "there is no option --lr; did you mean --model.optimizer.lr?"),
+        ([*FC, "--density", "0.1"], "did you mean --pruner.density?"),
+        ([*FC, "--epochs", "5"], "did you mean --trainer.max_epochs?"),
+        ([*FC, "--batch_size", "64"], "did you mean --data.batch_size?"),
+        (["--data", "mnist", "--model.network", "FC"], "no class is called mnist; did you mean MNIST?"),
+        ([*FC, "--model.dense_layers", "fc1"], "model.dense_layers is a list: write [fc1]"),
+        ([*FC, "--test_after_fit", "true", "--trainer.limit_test_batches", "0"], "limit_test_batches 0 leaves nothing"),
         ([*FC, "--model.network.width", "wide"], "model.network.width must be of type int, not wide"),
         ([*FC, "--ckpt_path", "nowhere.ckpt"], "there is no file nowhere.ckpt"),
         ([*FC, "--ckpt_path", "last"], "has a checkpoint last.ckpt"),
@@ -199,6 +206,21 @@ def test_wrong_input_is_one_clear_sentence_and_writes_nothing(
     assert message in outcome.err
     assert len(outcome.err.strip().splitlines()) <= 5  # the sentence, and what Lightning says of devices and seeds
     assert not list(tmp_path.iterdir())
+
+
+def test_the_version_is_told(sparsity: Any) -> None:
+    outcome = sparsity("--version")
+    assert (outcome.code, outcome.out.split()[-1]) == (0, version("sparsity"))
+
+
+def test_help_of_the_pruners_names_the_program(sparsity: Any) -> None:
+    assert sparsity("fit", "--pruner.help").out.startswith("usage: sparsity")
+
+
+def test_a_monitor_that_is_never_logged_is_said(sparsity: Any, tmp_path: Path) -> None:
+    monitor = ["--trainer.callbacks", "SparseCheckpoint", "--trainer.callbacks.monitor", "val/nothing"]
+    with pytest.warns(UserWarning, match="monitors 'val/nothing', which is not logged, .* there are val/accuracy"):
+        sparsity("fit", *QUICK, *monitor, "--trainer.default_root_dir", tmp_path)
 
 
 def test_data_that_are_missing_without_a_network_are_named_with_their_place(
@@ -340,13 +362,6 @@ def test_runs_of_the_same_slurm_job_have_folders_of_their_own(
         outcome = sparsity("fit", *QUICK, "--trainer.default_root_dir", tmp_path)
         assert outcome.code == 0, outcome.err
     assert {path.name for path in (tmp_path / "lightning_logs").iterdir()} == {"version_7", "version_8"}
-
-
-def test_two_runs_that_choose_their_folder_at_the_same_moment_get_one_each(tmp_path: Path) -> None:
-    trainers = [pl.Trainer(logger=TensorBoardLogger(tmp_path), accelerator="cpu") for _ in range(2)]
-    assert {trainer.logger.log_dir for trainer in trainers} == {str(run_folder(tmp_path))}  # type: ignore[union-attr]
-    claimed = [claim_run_folder(trainer, has_own_logger=False) for trainer in trainers]
-    assert claimed == [run_folder(tmp_path), run_folder(tmp_path, 1)]
 
 
 def test_the_folder_of_another_run_is_never_written_to(sparsity: Any, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from sparsity.commands import names_of_files
 from sparsity.interop import load_network, save_checkpoint
 from sparsity.masks import add_masks, density, masks, set_mask
 from sparsity.networks import FC, ResNet
@@ -134,3 +135,45 @@ def test_wrong_input_is_one_sentence_and_nothing_is_written(
     assert message in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_names_are_plain_text_and_their_files_never_collide(
+    sparsity: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for k in range(4):
+        save_checkpoint(FC(width=5 + k, depth=2), f"{k}.ckpt")
+    names = ["[/red]", "a/b", "a_b", "x" * 80]
+    files = [f"{k}.ckpt" for k in range(4)]
+    outcome = sparsity("analyze", *files, "--output", "out", "--names", *names, "--data", "Digits", "--images", "20")
+    assert outcome.code == 0, outcome.err
+    assert "[/red]" in outcome.out
+    found = names_of_files([*names, "A_B", "..", "é"])
+    assert len({text.lower() for text in found.values()}) == 7
+    assert not any("/" in text for text in found.values())
+    assert {found["a/b"], found["a_b"]} == {"a_b", "a_b_2"}
+
+
+@pytest.mark.parametrize("name", ["", "x" * 300, "a\nb", "\ud800"])
+def test_names_that_cannot_be_are_refused_before_anything_is_computed(
+    sparsity: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(FC(width=5, depth=2), "a.ckpt")
+    outcome = sparsity("analyze", "a.ckpt", "--output", "out", "--names", name)
+    assert outcome.code == 2
+    assert "a name has 1 to 80 characters on one line" in outcome.err
+    assert not Path("out").exists()
+
+
+def test_a_runs_folder_stands_for_its_best_checkpoint(
+    sparsity: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run/checkpoints").mkdir(parents=True)
+    assert "run is a folder without a checkpoint" in sparsity("analyze", "run", "--output", "out").err
+    for name in ("last", "best"):
+        save_checkpoint(FC(width=5, depth=2), f"run/checkpoints/{name}.ckpt")
+        outcome = sparsity("analyze", "run", "--output", f"out_{name}")
+        assert outcome.code == 0, outcome.err
+        assert f"run is a folder; its network is run/checkpoints/{name}.ckpt" in outcome.out

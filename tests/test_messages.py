@@ -54,3 +54,22 @@ SYNFLOW = "Problem with given class_path 'sparsity.callbacks.SynFlow':"
 )  # fmt: skip
 def test_the_parsers_errors_become_one_sentence(message: str, sentence: str) -> None:
     assert one_sentence(message, ["SynFlow", "Random"]) == sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("lr", "model.optimizer.lr"),
+        ("density", "pruner.density"),
+        ("epochs", "trainer.max_epochs"),
+        ("batch_size", "data.batch_size"),
+        ("data.batchsize", "data.batch_size"),
+        ("zzz", None),
+    ],
+)
+def test_an_unknown_option_names_the_one_that_was_meant(name: str, meant: str | None) -> None:
+    options = ["trainer.max_epochs", "trainer.min_epochs", "model.optimizer.lr", "pruner.density", "data.batch_size"]
+    hint = f"did you mean --{meant}?" if meant else "--help lists those there are"
+    assert one_sentence(f"unrecognized arguments: --{name} 3", options=options) == (
+        f"there is no option --{name}; {hint}"
+    )

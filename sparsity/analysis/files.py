@@ -25,17 +25,29 @@ from sparsity.analysis.weights import Array
 from sparsity.errors import SparsityError
 
 
-def claim_folder(path: str | os.PathLike[str]) -> Path:
+def claim_folder(path: str | os.PathLike[str], first: str | None = None) -> Path:
     """Make a folder for results; one that exists may be used if it is empty.
+
+    Args:
+        path: Of the folder.
+        first: A file that is made at once, so that of two programs that claim the folder only one gets it; it is to be
+            replaced by the complete one.
 
     Raises:
         SparsityError: If there is something in it already, or it cannot be made.
     """
     folder = Path(path)
+    taken = SparsityError(f"{folder} is not empty and nothing in it is overwritten; give another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
-            raise SparsityError(f"{folder} is not empty and nothing in it is overwritten; give another folder")
+            raise taken
+        if first is not None:
+            (folder / first).touch(exist_ok=False)
+    except FileExistsError as error:
+        if folder.is_dir():
+            raise taken from error
+        raise SparsityError(f"cannot write into the folder {folder}: it is a file; give another") from error
     except OSError as error:
         raise SparsityError(f"cannot write into the folder {folder}: {error.strerror or error}") from error
     return folder

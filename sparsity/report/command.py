@@ -1,6 +1,7 @@
 """What the subcommand `report` does."""
 
-from collections import defaultdict
+import sys
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import partial
@@ -15,12 +16,15 @@ from sparsity.analysis.comparison import Comparison, compare
 from sparsity.analysis.files import claim_folder
 from sparsity.commands import measure_accuracy, read_test_images
 from sparsity.errors import require_whole_number
+from sparsity.files import write_atomically
 from sparsity.report.page import Section, figure, figures, page
 from sparsity.report.runs import Repeats, Setting, by_setting, compared, read_runs
-from sparsity.report.sections import differences, lead, repeat, results, shell, unfinished
+from sparsity.report.sections import differences, lead, not_reported, notes, reasons, repeat, results, shell
 from sparsity.report.sources import Choice, find_sources
 
 T = TypeVar("T")
+
+PAGE = "index.html"
 
 _LARGEST_SVG = 150_000
 """Bytes; of larger figures, which have many violins, pixels take less room."""
@@ -48,6 +52,7 @@ def report(
     """Write one HTML page on studies, runs and published networks: index.html, and its figures as PDF.
 
     Runs that differ in their seeds only are averaged, networks of one architecture and density compared pair by pair.
+    What cannot be read or is not finished is left out, and named with the reason on the page and on stderr.
 
     Args:
         paths: Folders, of which every run is taken, and checkpoint files, in any mix.
@@ -58,14 +63,16 @@ def report(
         title: Of the page.
 
     Raises:
-        SparsityError: If nothing is finished, something cannot be read, or the folder is not empty.
+        SparsityError: If nothing is left to report on, the data cannot be read, or the folder is not empty.
     """
     require_whole_number("images", images, at_least=1)
     sources = find_sources(paths, checkpoint)
     inputs, labels = read_test_images(data)
     measure = None if labels is None else partial(measure_accuracy, images=inputs, labels=labels)
-    settings = by_setting(read_runs(sources.finished, measure, partial(_tracked, what="networks")))
-    folder = claim_folder(output)
+    left_out = list(sources.left_out)
+    settings = by_setting(read_runs(sources.finished, measure, partial(_tracked, what="networks"), left_out))
+    missing = reasons(sources.unfinished, left_out)
+    folder = claim_folder(output, PAGE)
     seen = None if labels is None else inputs[:images]
     comparisons = {
         setting: compare({run.name: run.network for run in runs}, seen, track=partial(_tracked, what="pairs"))
@@ -78,12 +85,16 @@ def report(
         Section("results", "Results", results(settings)),
         *(Section(key, heading, drawn[key]) for key, heading in _SECTIONS.items()),
         Section("differences", "Differences in numbers", differences(settings, comparisons)),
-        Section("unfinished", "Unfinished runs", unfinished(sources.unfinished)),
+        Section("left-out", "Not in this report", not_reported(missing)),
         Section("repeat", "How to repeat it", repeat(settings, command)),
     ]
     foot = f"Made by sparsity {version('sparsity')} on {date.today().isoformat()}."
-    (folder / "index.html").write_text(page(title, lead(settings), sections, foot), encoding="utf-8")
-    print(f"written to {folder / 'index.html'}")
+    write_atomically(folder / PAGE, page(title, lead(settings), sections, foot))
+    for text in notes(settings):
+        print(f"note: {text}", file=sys.stderr)
+    for text in missing:
+        print(f"left out: {text}", file=sys.stderr)
+    print(f"written to {folder / PAGE}")
 
 
 def _command(
@@ -105,8 +116,10 @@ def _draw(
     from sparsity.report.figures import drawings
 
     kinds: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    taken = Counter[str]()
     for drawing in track(drawings(settings, comparisons), description="figures", transient=True):
-        pdf = f"{drawing.name}.pdf"
+        taken.update([drawing.name])
+        pdf = f"{drawing.name}{f'_{taken[drawing.name]}' if taken[drawing.name] > 1 else ''}.pdf"
         (folder / pdf).write_bytes(figure_bytes(drawing.figure, "pdf"))
         kind: Literal["svg", "png"] = "svg"
         image = figure_bytes(drawing.figure, kind)

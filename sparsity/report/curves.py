@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 
+from sparsity.errors import SparsityError
+from sparsity.mistakes import one_line
+
 CURVES = ("val/accuracy", "train/loss")
 
 Curve = Mapping[int, float]
@@ -18,6 +21,9 @@ def read_curves(sessions: Sequence[Path]) -> dict[str, Curve]:
 
     Returns:
         By tag; those of `CURVES` that were logged.
+
+    Raises:
+        SparsityError: If the event files of a session cannot be read.
     """
     read = [_read_session(folder) for folder in sessions]
     nothing: Curve = {}
@@ -32,6 +38,14 @@ def stitched(older: Curve, newer: Curve) -> Curve:
 
 
 def _read_session(folder: Path) -> dict[str, Curve]:
+    try:
+        return _read_events(folder)
+    # What a damaged file makes of TensorBoard is not limited to its own errors.
+    except Exception as error:
+        raise SparsityError(f"the event files in {folder} are damaged: {one_line(error)}") from error
+
+
+def _read_events(folder: Path) -> dict[str, Curve]:
     # TensorBoard takes a moment to import.
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 

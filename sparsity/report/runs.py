@@ -4,14 +4,16 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 from torch import nn
 
 from sparsity.analysis.topology import Topology, topology
+from sparsity.errors import SparsityError
 from sparsity.interop import load_network
 from sparsity.report.curves import Curve, read_curves
-from sparsity.report.sources import Source
+from sparsity.report.sources import LeftOut, Source, unless_left_out
 from sparsity.report.variants import Config, differing, variant
 from sparsity.report.words import percent
 
@@ -64,18 +66,29 @@ def read_runs(
     sources: Sequence[Source],
     measure: Callable[[nn.Module], float] | None = None,
     track: Callable[[Sequence[Source]], Iterable[Source]] = iter,
+    left_out: list[LeftOut] | None = None,
 ) -> list[Run]:
     """Read all networks, and tell their settings and methods apart.
 
     Args:
         sources: Where they lie.
-        measure: A network's test accuracy, for those that come without one.
+        measure: A network's test accuracy, for those that come without one; also tells which do not fit the data.
         track: Passes on the sources one by one; for a progress bar.
+        left_out: Takes those that cannot be read, as long as there is another.
 
     Raises:
-        SparsityError: If a network cannot be read.
+        SparsityError: If a network cannot be read, and nobody takes it or none is left.
     """
-    runs = [_read(source, measure) for source in track(sources)]
+    failed: list[LeftOut] = []
+    runs = [
+        run
+        for source in track(sources)
+        for run in unless_left_out(partial(_read, source, measure), source.path, failed)
+    ]
+    if failed and (left_out is None or not runs):
+        raise SparsityError(failed[0].reason)
+    if left_out is not None:
+        left_out += failed
     families: dict[str, list[float]] = defaultdict(list)
     for run in runs:
         families[run.source.family].append(run.topology.densities.density)
@@ -126,8 +139,12 @@ def setting_labels(settings: Iterable[Setting]) -> dict[Setting, str]:
 def _read(source: Source, measure: Callable[[nn.Module], float] | None) -> Run:
     network = load_network(source.checkpoint).eval()
     found = topology(network)
-    accuracy = measure(network) if source.accuracy is None and measure is not None else source.accuracy
+    measured = measure(network) if measure is not None else None
     size = f"{type(network).__name__}, {len(found.weights)} layers, {found.densities.size:,} weights"
+    try:
+        curves = read_curves(source.sessions)
+    except SparsityError as error:
+        source, curves = replace(source, note=f"{source.note}; {error}".lstrip("; ")), {}
     return Run(
         name=f"{source.method} {source.seed}".strip() if source.sessions else source.path.stem,
         method=source.method,
@@ -135,8 +152,8 @@ def _read(source: Source, measure: Callable[[nn.Module], float] | None) -> Run:
         source=source,
         network=network,
         topology=found,
-        accuracy=accuracy,
-        curves=read_curves(source.sessions),
+        accuracy=measured if source.accuracy is None else source.accuracy,
+        curves=curves,
     )
 
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sparsity.analysis.comparison import Comparison
+from sparsity.errors import SparsityError
 from sparsity.report.curves import read_curves
 from sparsity.report.page import code, details, items, paragraph, table
 from sparsity.report.runs import MOST_COMPARED, Repeats, Setting, method_order, setting_labels
+from sparsity.report.sources import LeftOut
 from sparsity.report.tables import asked_and_reached, differences_table, results_table, runs_table
 from sparsity.report.words import percent
 
@@ -35,6 +37,7 @@ def results(settings: Mapping[Setting, Repeats]) -> list[str]:
             "that lie on a path of kept weights from input to output; FLOPs are multiply-adds of one sample, as a "
             "share of the dense network's."
         ),
+        *map(paragraph, notes(settings)),
         details("Every network", table(runs_table(settings))),
     ]
 
@@ -52,14 +55,22 @@ def differences(settings: Mapping[Setting, Repeats], comparisons: Mapping[Settin
     return [paragraph(words), *tables] if tables else []
 
 
-def unfinished(folders: Sequence[Path]) -> list[str]:
-    """Runs without results; nothing if there are none."""
-    if not folders:
-        return []
-    return [
-        paragraph("These have no summary.json: they were interrupted, failed, or ran without test_after_fit."),
-        items([f"{folder}{_progress(folder)}" for folder in folders]),
-    ]
+def notes(settings: Mapping[Setting, Repeats]) -> list[str]:
+    """What a reader has to know of single networks, a sentence each."""
+    runs = [run for repeats in settings.values() for same in repeats.values() for run in same]
+    return [run.source.note for run in runs if run.source.note]
+
+
+def reasons(folders: Sequence[Path], left_out: Sequence[LeftOut]) -> list[str]:
+    """What the report is not of, and why, a sentence each."""
+    texts = [f"{folder}{_progress(folder)}, and it has not ended: no summary.json" for folder in folders]
+    # Most reasons name the place already.
+    return texts + [reason if str(path) in reason else f"{path}: {reason}" for path, reason in left_out]
+
+
+def not_reported(texts: Sequence[str]) -> list[str]:
+    """Runs that the report is not of; nothing if there are none."""
+    return [paragraph("These are left out:"), items(texts)] if texts else []
 
 
 def repeat(settings: Mapping[Setting, Repeats], command: str) -> list[str]:
@@ -88,6 +99,9 @@ def shell(*words: str) -> str:
 
 def _progress(folder: Path) -> str:
     """How far an unfinished run came."""
-    curves = read_curves([folder])
+    try:
+        curves = read_curves([folder])
+    except SparsityError as error:
+        return f": {error}"
     epochs = max((max(curve) for curve in curves.values()), default=0)
     return f": {epochs} epoch{'s' * (epochs > 1)} trained" if epochs else ": no epoch finished"

@@ -1,19 +1,20 @@
 """Where a report's networks come from: folders of runs and checkpoint files, and what they say of themselves."""
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
-
-import yaml
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from sparsity.errors import SparsityError
+from sparsity.run_files import read_config, read_summary
+from sparsity.run_folder import CHECKPOINTS, CONFIG, SUMMARY
+from sparsity.study.planned import not_begun
 
 Choice = Literal["best", "last"]
+T = TypeVar("T")
 
-_SUMMARY = "summary.json"
 _RUN = "a run is a folder with a config.yaml, checkpoints and, once finished, a summary.json"
 
 
@@ -32,6 +33,7 @@ class Source:
         config: The run's config.yaml; empty for a bare file.
         summary: The run's summary.json; empty for a bare file.
         sessions: The run's folders, one more for each time it was resumed, in order; none for a bare file.
+        note: What a reader has to know of it besides; empty if nothing.
     """
 
     path: Path
@@ -44,6 +46,19 @@ class Source:
     config: Mapping[str, Any] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
     sessions: tuple[Path, ...] = ()
+    note: str = ""
+
+
+class LeftOut(NamedTuple):
+    """What a report is not of.
+
+    Args:
+        path: A run's folder, a study's, or a file.
+        reason: A sentence.
+    """
+
+    path: Path
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -53,10 +68,12 @@ class Sources:
     Args:
         finished: Networks to report on, in the order of their paths.
         unfinished: Folders of runs that have no results, each as it was left last.
+        left_out: Runs that cannot be read, and studies that are not done.
     """
 
     finished: tuple[Source, ...]
     unfinished: tuple[Path, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def find_sources(paths: Sequence[str], choice: Choice) -> Sources:
@@ -80,12 +97,26 @@ def find_sources(paths: Sequence[str], choice: Choice) -> Sources:
             files.append(path)
         else:
             raise SparsityError(f"there is no file or folder {path}; give studies, runs or checkpoints")
-    runs, unfinished = _find_runs(folders, choice)
-    found = {source.checkpoint.resolve(): source for source in [*runs, *map(_of_file, files)]}
+    runs, unfinished, left_out = _find_runs(folders, choice)
+    for file in files:
+        runs += unless_left_out(partial(_of_file, file), file, left_out)
+    found = {source.checkpoint.resolve(): source for source in runs}
+    if not found and left_out:
+        raise SparsityError(left_out[0].reason)
     if not found:
-        where = f"{unfinished[0]} has no summary.json" if unfinished else _RUN
+        where = f"{unfinished[0]} has no {SUMMARY}" if unfinished else _RUN
         raise SparsityError(f"there is no finished run below {', '.join(map(str, folders))}: {where}")
-    return Sources(tuple(found.values()), tuple(unfinished))
+    studies = [LeftOut(study, reason) for study, reason in not_begun(folders)]
+    return Sources(tuple(found.values()), tuple(unfinished), (*left_out, *studies))
+
+
+def unless_left_out(read: Callable[[], T], path: Path, left_out: list[LeftOut]) -> list[T]:
+    """What is read, alone in a list; nothing if it cannot be read, and then why it is left out."""
+    try:
+        return [read()]
+    except SparsityError as error:
+        left_out.append(LeftOut(path, str(error)))
+        return []
 
 
 def name_parts(stem: str) -> tuple[str, str, str]:
@@ -99,28 +130,44 @@ def name_parts(stem: str) -> tuple[str, str, str]:
     return method, "_".join(numbers[:-1]), numbers[-1] if numbers else ""
 
 
-def _find_runs(folders: Sequence[Path], choice: Choice) -> tuple[list[Source], list[Path]]:
-    found = {path.parent.resolve(): path.parent for folder in folders for path in folder.rglob("config.yaml")}
-    sessions = sorted(filter(_is_session, found.values()), key=_natural)
+def _find_runs(folders: Sequence[Path], choice: Choice) -> tuple[list[Source], list[Path], list[LeftOut]]:
+    """Runs with results, those without, and those that cannot be read."""
+    found = {path.parent.resolve(): path.parent for folder in folders for path in folder.rglob(CONFIG)}
+    configs: dict[Path, dict[str, Any]] = {}
+    left_out: list[LeftOut] = []
+    for folder in sorted(filter(_is_session, found.values()), key=_natural):
+        for config in unless_left_out(partial(read_config, folder), folder, left_out):
+            if not _is_evaluation(config):
+                configs[folder] = config
+    sessions = list(configs)
     chains = {folder: _chain(folder) for folder in sessions}
     finished = [folder for folder in sessions if _is_finished(folder)]
     continued = {earlier for folder in finished for earlier in chains[folder][:-1]}
-    runs = [_of_run(folder, choice) for folder in finished if folder not in continued]
+    runs: list[Source] = []
+    for folder in finished:
+        if folder not in continued:
+            runs += unless_left_out(partial(_of_run, folder, choice), folder, left_out)
     resumed = {earlier for folder in sessions for earlier in chains[folder][:-1]}
-    known = {_identity(folder) for folder in finished}
+    known = {_identity(folder, configs[folder]) for folder in finished}
     unfinished = []
     # Newest first: of a run that was begun more than once, the last attempt is named.
     for folder in reversed(sessions):
-        if not _is_finished(folder) and folder not in resumed and _identity(folder) not in known:
+        identity = _identity(folder, configs[folder])
+        if not _is_finished(folder) and folder not in resumed and identity not in known:
             unfinished.append(folder)
-            known.add(_identity(folder))
-    return runs, unfinished[::-1]
+            known.add(identity)
+    return runs, unfinished[::-1], left_out
+
+
+def _is_evaluation(config: Mapping[str, Any]) -> bool:
+    """Whether it is of `validate`, `test` or `predict`, which once left folders that look like a run's."""
+    return "verbose" in config or "return_predictions" in config
 
 
 def _chain(folder: Path) -> tuple[Path, ...]:
     """The folders of a run, from the one it began in to this one, by the checkpoints it was resumed from."""
     chain = [folder]
-    while name := _read_config(chain[0]).get("ckpt_path"):
+    while name := _config_or_nothing(chain[0]).get("ckpt_path"):
         # By its name beside this one: the runs may have been moved since.
         earlier = folder.parent / Path(name).parent.parent.name
         if not _is_session(earlier) or earlier in chain:
@@ -129,9 +176,17 @@ def _chain(folder: Path) -> tuple[Path, ...]:
     return tuple(chain)
 
 
-def _identity(folder: Path) -> tuple[Path, str]:
+def _config_or_nothing(folder: Path) -> Mapping[str, Any]:
+    """Of an earlier session: a damaged one is named by itself, and what it was resumed from is not known."""
+    try:
+        return read_config(folder)
+    except SparsityError:
+        return {}
+
+
+def _identity(folder: Path, config: Mapping[str, Any]) -> tuple[Path, str]:
     """Equal for the attempts at one run."""
-    return folder.parent, json.dumps({**_read_config(folder), "ckpt_path": None}, sort_keys=True, default=str)
+    return folder.parent, repr({**config, "ckpt_path": None})
 
 
 def _of_file(path: Path) -> Source:
@@ -143,47 +198,41 @@ def _of_file(path: Path) -> Source:
 
 
 def _of_run(folder: Path, choice: str) -> Source:
-    path, config = folder / _SUMMARY, _read_config(folder)
-    try:
-        summary = json.loads(path.read_text())
-        method, asked = str(summary["method"]), summary["density_asked"]
-        accuracy = summary["test_accuracy"].get(choice)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise SparsityError(f"{path} is not the summary of a run, or is damaged; move that folder away") from error
+    summary, config = read_summary(folder), read_config(folder)
+    taken, note = choice, ""
+    if choice == "best" and not _checkpoint(folder, "best").is_file() and _checkpoint(folder, "last").is_file():
+        taken, note = "last", f"{folder} has no best.ckpt, so its last.ckpt is taken"
     seed = summary.get("seed", config.get("seed_everything"))
     return Source(
         path=folder,
-        checkpoint=folder / "checkpoints" / f"{choice}.ckpt",
-        method=method,
-        seed="" if seed is None else str(seed),
+        checkpoint=_checkpoint(folder, taken),
+        method=summary["method"],
+        seed=str(seed) if isinstance(seed, int) else "",
         family=str(folder),
-        asked=asked,
-        accuracy=accuracy,
+        asked=summary["density_asked"],
+        accuracy=summary["test_accuracy"].get(taken),
         config=config,
         summary=summary,
         sessions=_chain(folder),
+        note=note,
     )
+
+
+def _checkpoint(folder: Path, name: str) -> Path:
+    return folder / CHECKPOINTS / f"{name}.ckpt"
 
 
 def _is_session(folder: Path) -> bool:
-    return (folder / "config.yaml").is_file() and (
-        _is_finished(folder) or (folder / "checkpoints").is_dir() or any(folder.glob("events.out.tfevents.*"))
-    )
+    try:
+        return (folder / CONFIG).is_file() and (
+            _is_finished(folder) or (folder / CHECKPOINTS).is_dir() or any(folder.glob("events.out.tfevents.*"))
+        )
+    except OSError:  # a name that no folder can have
+        return False
 
 
 def _is_finished(folder: Path) -> bool:
-    return (folder / _SUMMARY).is_file()
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.yaml"
-    try:
-        config = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise SparsityError(f"{path} is damaged; move that folder away") from error
-    if not isinstance(config, dict):
-        raise SparsityError(f"{path} is not the config of a run; move that folder away")
-    return config
+    return (folder / SUMMARY).is_file()
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -17,6 +17,7 @@ from sparsity.files import write_atomically
 from sparsity.study.engines import cores, run_locally, run_on_ray
 from sparsity.study.grid import Point, read_grid
 from sparsity.study.locks import try_lock
+from sparsity.study.planned import write_planned
 from sparsity.study.results import run_row, seed_means, summary_table, write_results
 from sparsity.study.running import Ended, Run, run_folder, status
 
@@ -63,6 +64,7 @@ def study(
         return
     lock = _claim(folder, file)
     try:
+        write_planned(folder, [run.folder for run in runs])
         print(f"{file.stem}: {_counts(found.values())}; in {folder}", flush=True)
         due = [run for run in runs if found[run.folder] != "finished"]
         if engine == "local":

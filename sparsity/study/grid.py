@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from sparsity.errors import SparsityError
+from sparsity.yaml_files import load_yaml
 
 _KEYS = {"config", "set", "axes", "exclude"}
 
@@ -104,7 +105,7 @@ def _short(value: object) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        study = yaml.safe_load(path.read_text())
+        study = load_yaml(path.read_text())
     except OSError as error:
         raise SparsityError(f"cannot read the study {path}: {error.strerror}") from error
     except (ValueError, yaml.YAMLError) as error:

@@ -86,8 +86,8 @@ def summary_table(means: Sequence[Row], axes: Sequence[str]) -> str:
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for mean in means:
         cells = [
-            *(str(mean[key]) for key in keys),
-            str(mean["method"]),
+            *(_plain(mean[key]) for key in keys),
+            _plain(mean["method"]),
             _share(mean["density_asked"]),
             _share(mean["density"]),
             str(mean["runs"]),
@@ -96,6 +96,11 @@ def summary_table(means: Sequence[Row], axes: Sequence[str]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _plain(value: object) -> str:
+    """Text that stays in its cell."""
+    return " ".join(str(value).replace("|", "\\|").split())
 
 
 def _share(value: float | None) -> str:

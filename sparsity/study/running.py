@@ -1,7 +1,6 @@
 """One run of a study: its folder, whether it is finished, and the process that runs or resumes it."""
 
 import hashlib
-import json
 import os
 import re
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sparsity.files import write_atomically
+from sparsity.run_files import read_summary
 from sparsity.study.locks import try_lock
 
 Status = Literal["finished", "interrupted", "new"]
@@ -71,11 +71,15 @@ def status(run: Run) -> Status:
 
 
 def summary(run: Run) -> dict[str, Any] | None:
-    """What the run's fit wrote last when it ended, and where; None if it did not."""
+    """What the run's fit wrote last when it ended, and where; None if it did not.
+
+    Raises:
+        SparsityError: If it is damaged.
+    """
     found = sorted(run.folder.glob("lightning_logs/*/summary.json"), key=lambda path: path.stat().st_mtime_ns)
     if not found:
         return None
-    return {**json.loads(found[-1].read_text()), "folder": str(found[-1].parent)}
+    return {**read_summary(found[-1].parent), "folder": str(found[-1].parent)}
 
 
 def attempt(run: Run, threads: int, device: int | None = None) -> Attempt:

@@ -1,6 +1,6 @@
 """How many cases are tried, and what came of them.
 
-As part of all tests 88 cases run, always the same ones. `SPARSITY_FUZZ=500 pytest tests/fuzz` runs 500 of
+As part of all tests 104 cases run, always the same ones. `SPARSITY_FUZZ=500 pytest tests/fuzz` runs 500 of
 each kind, new ones every time.
 """
 

@@ -1,0 +1,70 @@
+"""Reading YAML that somebody else may have written: in bounded time, and without what it could do besides."""
+
+from typing import Any
+
+import yaml
+
+MOST_NODES = 10_000
+"""A file may stand for so many values once its aliases are written out: nine levels of ten aliases are a billion."""
+
+
+class TooMuchError(yaml.YAMLError):
+    """Text that stands for more than anybody means."""
+
+
+def load_yaml(text: str) -> Any:
+    """Read YAML, with plain values alone.
+
+    Raises:
+        YAMLError: If it is none, stands for too much, or is nested too deeply.
+    """
+    require_bounded(text)
+    try:
+        return yaml.safe_load(text)
+    except RecursionError as error:
+        raise TooMuchError("it is nested too deeply") from error
+
+
+def load_yaml_without_aliases(text: str) -> Any:
+    """Read YAML that this program has written, which never has an alias.
+
+    Raises:
+        YAMLError: If it is none, has an alias, or is nested too deeply.
+    """
+    try:
+        return yaml.load(text, Loader=_WithoutAliases)
+    except RecursionError as error:
+        raise TooMuchError("it is nested too deeply") from error
+
+
+def require_bounded(text: str) -> None:
+    """Refuse aliases that stand for too much, or for what they are part of; takes time in proportion to the text.
+
+    Raises:
+        YAMLError: If it does, or cannot be read.
+    """
+    if "*" not in text or "&" not in text:
+        return
+    try:
+        nodes = _nodes(yaml.compose(text, Loader=yaml.SafeLoader), {})
+    except RecursionError as error:
+        raise TooMuchError("it is nested too deeply") from error
+    if nodes > MOST_NODES:
+        raise TooMuchError(f"its aliases stand for more than {MOST_NODES:,} values; write them out")
+
+
+def _nodes(node: yaml.Node | None, counted: dict[int, int]) -> int:
+    """How many nodes a tree has in which every alias is written out."""
+    if id(node) not in counted:
+        counted[id(node)] = MOST_NODES + 1  # of a node within itself
+        inner = node.value if isinstance(node, yaml.CollectionNode) else []
+        children = [child for item in inner for child in (item if isinstance(item, tuple) else (item,))]
+        counted[id(node)] = 1 + sum(_nodes(child, counted) for child in children)
+    return counted[id(node)]
+
+
+class _WithoutAliases(yaml.SafeLoader):
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise TooMuchError("it has an alias, which no run's config has")
+        return super().compose_node(parent, index)
