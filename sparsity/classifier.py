@@ -19,9 +19,12 @@ from typing_extensions import Self, override
 from sparsity.checkpoints import read_checkpoint
 from sparsity.class_paths import network_named_by, optimizer_named_by, schedule_named_by
 from sparsity.errors import SparsityError
+from sparsity.forward import refuse
+from sparsity.labels import NO_LABEL, require_labels
 from sparsity.masks import add_masks
 from sparsity.mistakes import blaming
 from sparsity.starting_weights import load_weights
+from sparsity.tensors import logits_of
 
 Batch = tuple[Tensor, Tensor]
 """Images `[batch, channels, height, width]` and class indices `[batch]`."""
@@ -139,7 +142,9 @@ class SparseClassifier(pl.LightningModule):
                 )
         on_cpu = self.trainer.strategy.root_device.type == "cpu"
         if on_cpu if self.channels_last is None else self.channels_last:
-            self.network.to(memory_format=torch.channels_last)
+            for parameter in self.network.parameters():
+                if parameter.ndim == 4:  # of Conv3d there are channels, too, in another format
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -150,14 +155,16 @@ class SparseClassifier(pl.LightningModule):
     @override
     def forward(self, images: Tensor) -> Tensor:
         """Map images `[batch, channels, height, width]` to logits `[batch, classes]`."""
-        logits: Tensor = self.network(images)
-        return logits
+        try:
+            return logits_of(self.network(images))
+        except Exception as error:
+            refuse(self.network, images, error)
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
         logits = self(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        loss = _cross_entropy(logits, labels, self.label_smoothing)
         self._uncounted.append((loss.detach(), logits.detach(), labels))
         if len(self._uncounted) * logits.numel() >= COUNTED_TOGETHER:
             self._count()
@@ -167,9 +174,12 @@ class SparseClassifier(pl.LightningModule):
         if self._uncounted:
             losses, logits, labels = zip(*self._uncounted, strict=True)
             self._uncounted = []
-            sizes = torch.tensor([len(batch) for batch in labels], device=labels[0].device)
-            loss = (torch.stack(losses) * sizes).sum() / sizes.sum()
-            self.train_totals.update(loss, torch.cat(logits), torch.cat(labels))
+            lengths = torch.tensor([len(batch) for batch in labels], device=labels[0].device)
+            together = torch.cat(labels)
+            labelled = (together != NO_LABEL).cumsum(0)[lengths.cumsum(0) - 1].diff(prepend=lengths.new_zeros(1))
+            # A batch without any label has the loss NaN.
+            loss = torch.where(labelled > 0, torch.stack(losses) * labelled, 0.0).sum() / labelled.sum()
+            self.train_totals.update(loss, torch.cat(logits), together)
 
     @override
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -188,7 +198,7 @@ class SparseClassifier(pl.LightningModule):
     def _evaluate(self, batch: Batch, totals: "ClassificationTotals") -> None:
         images, labels = batch
         logits = self(images)
-        totals.update(F.cross_entropy(logits, labels), logits, labels)
+        totals.update(_cross_entropy(logits, labels), logits, labels)
 
     @override
     def on_train_epoch_end(self) -> None:
@@ -241,6 +251,14 @@ class SparseClassifier(pl.LightningModule):
         )
 
 
+def _cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    try:
+        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    except (IndexError, RuntimeError, ValueError):
+        require_labels(labels, logits)  # looked at only now: it would let a device wait in every step
+        raise
+
+
 def _try_out(scheduler: Any) -> None:
     """Take a step of a schedule that is not used: some arguments make trouble only then, after an epoch of training."""
     with warnings.catch_warnings():
@@ -274,15 +292,16 @@ class ClassificationTotals(Metric):
         Args:
             loss: Mean over the batch.
             logits: `[batch, classes]`.
-            labels: `[batch]`, class indices.
+            labels: `[batch]`, class indices; samples with `NO_LABEL` do not count.
         """
-        batch = len(labels)
-        of_label = logits.gather(1, labels[:, None])
+        labelled = labels != NO_LABEL
+        batch = labelled.sum()
+        of_label = logits.gather(1, labels.clamp(min=0)[:, None])
         ahead = (~(logits <= of_label)).sum(1)
         tied = (logits == of_label).sum(1).clamp(min=1)
-        self.loss += loss * batch
-        self.top1 += ((1 - ahead) / tied).clamp(0, 1).sum()
-        self.top5 += ((5 - ahead) / tied).clamp(0, 1).sum()
+        self.loss += torch.where(batch > 0, loss * batch, 0.0)
+        self.top1 += (((1 - ahead) / tied).clamp(0, 1) * labelled).sum()
+        self.top5 += (((5 - ahead) / tied).clamp(0, 1) * labelled).sum()
         self.samples += batch
 
     def compute(self) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ share, is one thing here.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -97,13 +98,21 @@ def refusing(network: nn.Module, sample: Tensor) -> Iterator[None]:
     """
     try:
         yield
-    except (SparsityError, torch.OutOfMemoryError):
-        raise
     except Exception as error:  # a forward pass is the user's code
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SparsityError(
-            f"{type(network).__name__} cannot take an input of {sample.dtype} shaped {list(sample.shape)}: {reason}"
-        ) from error
+        refuse(network, sample, error)
+
+
+def refuse(network: nn.Module, sample: object, error: Exception) -> NoReturn:
+    """Raise what `refusing` does, for steps in which a context manager would take time."""
+    if isinstance(error, SparsityError | torch.OutOfMemoryError):
+        raise error
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    given = (
+        f"an input of {sample.dtype} shaped {list(sample.shape)}"
+        if isinstance(sample, Tensor)
+        else (f"a {type(sample).__name__} as input")
+    )
+    raise SparsityError(f"{type(network).__name__} cannot take {given}: {reason}") from error
 
 
 @contextmanager

@@ -38,9 +38,11 @@ def logits_of(output: Any) -> Tensor:
     Raises:
         SparsityError: If there is no tensor in it.
     """
+    if isinstance(output, Tensor):
+        return output
     for name in ("logits", "out"):
         member = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
-        if isinstance(member, Tensor) and not isinstance(output, Tensor):
+        if isinstance(member, Tensor):
             return member
     first = next(tensors_in(output), None)
     if first is None:

@@ -10,8 +10,8 @@ from sparsity.pruning.rescale import rescale_to_kept_fan_in
 
 def test_each_unit_keeps_its_norm() -> None:
     layer = nn.Linear(4, 3)
-    layer.weight.data = torch.tensor([[1.0, 1, 1, 1], [1, 2, 3, 4], [3, 4, 12, 0]])
     add_masks(layer)
+    layer.weight.data = torch.tensor([[1.0, 1, 1, 1], [1, 2, 3, 4], [3, 4, 12, 0]])
     mask = torch.tensor([[1, 0, 0, 0], [1, 1, 1, 1], [1, 1, 0, 0]], dtype=torch.bool)
     rescale_to_kept_fan_in(layer, {"": mask})
     set_mask(layer, mask)

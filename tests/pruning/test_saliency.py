@@ -425,7 +425,8 @@ def test_random_saliency_depends_on_seed_and_layer_only() -> None:
 
 
 def test_a_compiled_network_is_scored_without_its_compiled_code() -> None:
-    network = two_three_one()
+    network = FC((2,), num_classes=2, depth=2, width=3)
+    add_masks(network)
     expected = grasp_saliency(network, torch.tensor([[1.0, 2.0]]), torch.tensor([0]))
     network.compile(backend=refuse)
     scored = grasp_saliency(network, torch.tensor([[1.0, 2.0]]), torch.tensor([0]))
