@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from sparsity.errors import SparsityError
-from sparsity.mistakes import one_line
 
 _LONGEST_REASON = 150
 
@@ -60,7 +59,7 @@ def read_torch_file(path: str | os.PathLike[str], expected: str) -> Any:
 
 def _reason(error: Exception) -> str:
     """What torch says in the middle of its advice."""
-    said = one_line(error)
+    said = " ".join(str(error).split()) or type(error).__name__
     said = said.rpartition("WeightsUnpickler error: ")[2].partition(". ")[0]
     return said if len(said) <= _LONGEST_REASON else f"{said[: _LONGEST_REASON - 1]}…"
 

@@ -229,6 +229,7 @@ class SparsityCLI(LightningCLI):
         if self.subcommand == "predict":
             own = [*own, PredictionWriter(self._get(self.config, "output"))]
         config["callbacks"] = [pruner or KeepMasks(), *own, SettingsInCheckpoints(self._settings)]
+        _require_no_null(config)
         trainer = self._instantiate_trainer(config, _default_callbacks(config, own))
         require_whole_number("trainer.accumulate_grad_batches", config["accumulate_grad_batches"], at_least=1)
         if config["sync_batchnorm"] and trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
@@ -434,7 +435,7 @@ def _one_sentence(message: str, options: Sequence[str] = ()) -> str:
 
 
 def _options() -> list[str]:
-    """All options of a fit by their dotted names, those of every class that can be chosen too."""
+    """The options of a fit by their dotted names, those of classes that can be chosen too, but for schedules' many."""
     chosen = {
         "trainer": (pl.Trainer,),
         "model": (SparseClassifier,),
@@ -442,7 +443,6 @@ def _options() -> list[str]:
         "data": _public(sparsity.datamodules, pl.LightningDataModule),
         "model.network": _public(sparsity.networks, torch.nn.Module),
         "model.optimizer": _public(torch.optim, torch.optim.Optimizer),
-        "model.lr_scheduler": _public(lr_scheduler, lr_scheduler.LRScheduler),
     }
     names = [(place, name) for place, kinds in chosen.items() for kind in kinds for name in signature(kind).parameters]
     return list(dict.fromkeys(f"{place}.{name}" for place, name in names))
@@ -450,6 +450,13 @@ def _options() -> list[str]:
 
 def _public(package: Any, kind: type) -> list[type]:
     return [value for value in vars(package).values() if isinstance(value, type) and issubclass(value, kind)]
+
+
+def _require_no_null(trainer: dict[str, Any]) -> None:
+    """Refuse null where Lightning takes none; the parser lets it pass, and some of it fails only in the fit."""
+    for name, parameter in signature(pl.Trainer).parameters.items():
+        if parameter.annotation in (bool, int, float) and trainer.get(name) is None:
+            raise SparsityError(f"trainer.{name} must be of type {parameter.annotation.__name__}, not null")
 
 
 def _method(pruner: PruningCallback) -> str:

@@ -208,6 +208,17 @@ def test_wrong_input_is_one_clear_sentence_and_writes_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def test_nothing_where_lightning_needs_something_is_refused_before_anything_starts(
+    sparsity: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run.yaml").write_text("trainer: {detect_anomaly: null, default_root_dir: log}")
+    outcome = sparsity("fit", *QUICK, "--config", "run.yaml")
+    assert outcome.code == 2
+    assert "trainer.detect_anomaly must be of type bool, not null" in outcome.err
+    assert not Path("log").exists()
+
+
 def test_the_version_is_told(sparsity: Any) -> None:
     outcome = sparsity("--version")
     assert (outcome.code, outcome.out.split()[-1]) == (0, version("sparsity"))

@@ -111,7 +111,10 @@ def test_a_mask_from_a_checkpoint_can_be_broken_too(
     module = make_module()
     trainer = make_trainer(RigL(0.3), SparseCheckpoint(), enable_checkpointing=True)
     trainer.fit(module, loader)
-    pruner, fresh = MaskFrom(str(tmp_path / "checkpoints" / "last.ckpt")), make_module()
+    pruner, fresh = (
+        MaskFrom(str(tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt")),
+        make_module(),
+    )
     pruner.ablation = "shuffle"
     make_trainer(pruner, max_epochs=1).fit(fresh, loader)
     assert kept(fresh) == kept(module)

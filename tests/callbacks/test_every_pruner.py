@@ -306,7 +306,10 @@ def test_mask_from_trains_the_mask_of_a_checkpoint(
     module = make_module()
     trainer = make_trainer(PRUNERS[name](), SparseCheckpoint(), max_epochs=6, enable_checkpointing=True)
     trainer.fit(module, loader, loader)
-    fresh, pruner = make_module(), MaskFrom(str(tmp_path / "checkpoints" / "last.ckpt"))
+    fresh, pruner = (
+        make_module(),
+        MaskFrom(str(tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt")),
+    )
     make_trainer(pruner, max_epochs=1).fit(fresh, loader)
     assert pruner.density == 74 / 372
     assert all(torch.equal(m, masks(module)[n]) for n, m in masks(fresh).items())

@@ -143,7 +143,7 @@ def test_values_in_summaries_and_configs(
 @given(
     command=commands,
     how=st.sampled_from(["no checkpoints", "no version_1", "nested", "renamed", "empty", "copied", "study"]),
-    text=st.sampled_from(["[/red]", "a b", "é", "%s", "$x$", "-x", "version_10", "..a", "x" * 200]),
+    text=st.sampled_from(["[red]", "a b", "é", "%s", "$x$", "-x", "version_10", "..a", "x" * 200]),
 )
 def test_folders_of_runs_that_are_moved_about(
     command: str, how: str, text: str, finished: Path, try_it: Callable[..., None]
