@@ -3,6 +3,7 @@
 import re
 import shlex
 import shutil
+import sys
 import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -19,8 +20,8 @@ QUIET = ["--trainer.callbacks", "null", "--trainer.enable_progress_bar", "false"
 
 def steps(text: str) -> Iterator[str]:
     """Blocks of Python code and commands with what they say, in their order."""
-    for code, commands in re.findall(r"```python\n(.*?)```|((?:^    .*\n)+)", text, flags=re.DOTALL | re.MULTILINE):
-        yield code or commands
+    for code, command in re.findall(r"```python\n([^`]*)```|((?:^    .*\n)+)", text, flags=re.MULTILINE):
+        yield code or command
 
 
 INTRODUCTION, *SECTIONS = re.split(r"^## ", PAGE, flags=re.MULTILINE)
@@ -36,6 +37,7 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (command,) = steps(INTRODUCTION)
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         patch.chdir(folder)
+        patch.setattr(sys, "argv", ["sparsity"])
         main([*arguments(command.strip()), *QUIET])
     return folder
 
