@@ -52,6 +52,9 @@ class SparseCheckpoint(Checkpoint):
         self.monitor = monitor
         self.mode = mode
         self.every_n_train_steps = every_n_train_steps
+        self._reset()
+
+    def _reset(self) -> None:
         self.best_model_score: float | None = None
         self.best_model_path = ""
         self.last_model_path = ""
@@ -63,6 +66,8 @@ class SparseCheckpoint(Checkpoint):
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
+            if trainer.global_step == 0:  # else the Trainer goes on with what it has trained
+                self._reset()
             root = run_folder(trainer)
             self._folder = None if root is None else root / CHECKPOINTS
 

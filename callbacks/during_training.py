@@ -91,7 +91,7 @@ class PruneDuringTraining(PruningCallback):
 
     def _make_plan(self, trainer: pl.Trainer) -> "Plan":
         name, total = type(self).__name__, trainer.estimated_stepping_batches
-        if total == float("inf"):
+        if total == float("inf") or total < 1:
             raise SparsityError(f"{name} needs to know the length of the run; set trainer.max_epochs or max_steps")
         steps = int(total)
         first, last = round(self.start * steps), min(round(self.stop * steps), steps - 1)
@@ -114,6 +114,7 @@ class PruneDuringTraining(PruningCallback):
     ) -> None:
         if self._is_due(trainer):
             assert self._plan is not None
+            self.require_masks(pl_module)
             network, self._last_change = network_of(pl_module), _position(trainer)
             step, steps = self._last_change - self._plan.first, self._plan.last - self._plan.first
             set_mask(network, self.new_mask(network, step, steps), trainer.optimizers)

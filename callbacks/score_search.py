@@ -18,7 +18,7 @@ from typing_extensions import override
 from sparsity.callbacks.pruning import PruningCallback, require_new_trainer, run_seed
 from sparsity.callbacks.zeros import network_of
 from sparsity.errors import SparsityError, require_whole_number
-from sparsity.masks import Mask, masked_layers, masks, sizes
+from sparsity.masks import Mask, masked_layers, masks
 from sparsity.networks.initialisation import make_signed_constant
 from sparsity.randomness import derive_seed, named_generator
 
@@ -302,6 +302,7 @@ class FlatScores:
     def __init__(self, network: nn.Module, frozen: Tensor, scores: Tensor) -> None:
         self.network = network
         self._weights: list[Tensor] = [layer.get_parameter("weight") for layer in masked_layers(network).values()]
+        self._names, self._masks = list(masks(network)), list(masks(network).values())
         device, dtype = self._weights[0].device, self._weights[0].dtype
         self.frozen = frozen.to(device, dtype)
         self.scores = nn.Parameter(scores.to(device, dtype))
@@ -313,7 +314,7 @@ class FlatScores:
 
     def by_layer(self, flat: Tensor) -> dict[str, Tensor]:
         """Parts of a vector `[N]` by layer name, shaped like the weights; views."""
-        return dict(zip(sizes(self.network), self._views(flat), strict=True))
+        return dict(zip(self._names, self._views(flat), strict=True))
 
     def _views(self, flat: Tensor) -> list[Tensor]:
         parts = torch.split(flat, [w.numel() for w in self._weights])
@@ -321,12 +322,12 @@ class FlatScores:
 
     def read_masks(self) -> None:
         """Take the network's masks into account from now on."""
-        self.mask = torch.cat([m.flatten() for m in masks(self.network).values()])
+        self.mask = torch.cat([m.flatten() for m in self._masks])
         self.masked = self.frozen * self.mask
 
     def write_masks(self, used: Tensor) -> None:
         """Make the weights in use, a bool for each, the network's masks."""
-        torch._foreach_copy_(list(masks(self.network).values()), self._views(used))
+        torch._foreach_copy_(self._masks, self._views(used))
 
     @torch.no_grad()
     def write_weights(self, used: Tensor) -> None:

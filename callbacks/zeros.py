@@ -198,8 +198,17 @@ class KeepMasks(Callback):
 
     def _require_sound(self, pl_module: pl.LightningModule) -> None:
         """Refuse to go on with, or to save, weights that are not finite or not masked any more."""
+        require_finite_weights(network_of(pl_module))
+        self.require_masks(pl_module)
+        _mask_averages(pl_module)
+
+    def require_masks(self, pl_module: pl.LightningModule) -> None:
+        """Refuse to go on if a layer lost its mask, or another turned up, since the fit began.
+
+        Raises:
+            SparsityError: Names the layer.
+        """
         network = network_of(pl_module)
-        require_finite_weights(network)
         if self._weights:
             layers = masked_layers(network)
             for name, weight in self._weights.items():
@@ -212,7 +221,6 @@ class KeepMasks(Callback):
                 raise SparsityError(
                     f"layer {unmasked[0]!r} turned up during the fit, without a mask; make it in configure_model"
                 )
-        _mask_averages(pl_module)
 
     @override
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
