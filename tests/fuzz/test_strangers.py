@@ -1,0 +1,157 @@
+"""Anybody's network in anybody's LightningModule, under every pruner: pruned exactly, or refused and left as it was."""
+
+import io
+import logging
+import traceback
+import warnings
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from functools import partial
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hypothesis import given
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.loggers import Logger
+from torch import Tensor, nn
+from typing_extensions import override
+
+from sparsity.callbacks import DensityMonitor, KeepMasks, PruningCallback
+from sparsity.callbacks.zeros import network_of
+from sparsity.errors import NonFiniteError, SparsityError
+from sparsity.masks import MASK, kept, maskable, masked_layers, matrix_weights, sizes
+from tests.callbacks.test_every_pruner import PRUNERS
+from tests.fuzz.conftest import cases
+from tests.fuzz.strangers import Case, cases_of_strangers, make_loader, make_module
+
+
+class Remembered(Logger):
+    """Keeps the last value of everything that is logged."""
+
+    name = "remembered"
+    version = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last: dict[str, float] = {}
+
+    @override
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.last |= metrics
+
+    @override
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        pass
+
+
+def make_pruner(case: Case) -> KeepMasks:
+    """The pruner of a case, with its density."""
+    if case.pruner == "KeepMasks":
+        return KeepMasks()
+    made = PRUNERS[case.pruner]
+    assert isinstance(made, partial)
+    return made.func(case.density, *made.args[1:], **made.keywords)  # type: ignore[no-any-return]
+
+
+def state(module: nn.Module) -> dict[str, Tensor]:
+    """Everything but masks, of what there is already."""
+    found = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    there = {n: t for n, t in found.items() if not n.endswith(MASK) and not nn.parameter.is_lazy(t)}
+    return {name: tensor.detach().clone() for name, tensor in there.items()}
+
+
+def fit(case: Case, module: pl.LightningModule, pruner: KeepMasks) -> str:
+    """Fit once and check what came of it."""
+    before, logger = state(module), Remembered()
+    options = {"clip": {"gradient_clip_val": 1.0}, "accumulate": {"accumulate_grad_batches": 2}}.get(case.trainer, {})
+    trainer = pl.Trainer(
+        accelerator="cpu", max_epochs=case.epochs, logger=logger, callbacks=[pruner, DensityMonitor()],
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        num_sanity_val_steps=0, log_every_n_steps=1, **options,
+    )  # fmt: skip
+    loader = make_loader(case)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            trainer.fit(module, loader, loader if case.validates else None)
+        except NonFiniteError:
+            return "diverged"
+        except (SparsityError, MisconfigurationException) as error:
+            assert trainer.global_step == 0, f"refused after {trainer.global_step} steps: {error}"
+            after = state(module)
+            changed = [n for n, t in before.items() if n not in after or not torch.equal(t, after[n])]
+            assert not changed, f"refused, but {changed} changed: {error}"
+            return "refused"
+    said = [str(warning.message) for warning in caught]
+    network = network_of(module)
+    has_its_density(network, pruner, said)
+    nothing_else_is_zero(module, before)
+    failed = [sentence for sentence in said if "DensityMonitor failed" in sentence]
+    assert not failed, failed[0]
+    if masked_layers(network) and (not isinstance(pruner, PruningCallback) or pruner.is_final):
+        assert logger.last["kept/network"] == sum(kept(network).values()), "the monitor logged another number"
+    return "ran"
+
+
+def has_its_density(network: nn.Module, pruner: KeepMasks, said: list[str]) -> None:
+    """Pruned weights are zero, of averages too, and as many are kept as were asked for, or a warning says why not."""
+    for name, module in network.named_modules():
+        mask = module._buffers.get(MASK)
+        if mask is not None and mask.dtype == torch.bool:  # that of torch.nn.utils.prune is of floats
+            assert not module.get_parameter("weight")[~mask].any(), f"pruned weights of {name} are not zero"
+    if not isinstance(pruner, PruningCallback):
+        return
+    if not pruner.is_final:
+        assert any("the run ended before" in sentence for sentence in said), "not final, and nothing says so"
+        return
+    left_out = {name for name, layer in maskable(network).items() if layer._buffers.get(MASK, layer) is None}
+    assert masked_layers(network).keys() == maskable(network).keys() - left_out, "a layer has no mask"
+    count, total = sum(kept(network).values()), sum(sizes(network).values())
+    assert count == round(pruner.density * total), f"{count} of {total} weights are kept, not {pruner.density:g}"
+
+
+def nothing_else_is_zero(module: nn.Module, before: dict[str, Tensor]) -> None:
+    """Weights without a mask have no more zeros than they had."""
+    masked = {
+        id(m._parameters["weight"])
+        for m in module.modules()
+        if m._buffers.get(MASK) is not None and "weight" in m._parameters
+    }
+    for name, weight in matrix_weights(module).items():
+        if id(weight) not in masked and name in before:
+            zeros = int((weight == 0).sum()), int((before[name] == 0).sum())
+            assert zeros[0] <= zeros[1], f"{name} has no mask, and {zeros[0]} zeros where it had {zeros[1]}"
+
+
+def play(case: Case) -> str:
+    """Make and fit what a case says, and say what came of it.
+
+    Raises:
+        AssertionError: With the case, and in its last line what was not as promised.
+    """
+    logging.disable(logging.CRITICAL)
+    try:
+        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.manual_seed(case.seed)
+            pruner = make_pruner(case)
+            try:
+                module = make_module(case)
+            except SparsityError:
+                return "refused"
+            outcome = fit(case, module, pruner)
+            if case.again and outcome == "ran":
+                outcome = fit(case, module if case.again == "same" else make_module(case), pruner)
+            return outcome
+    except Exception as error:
+        trace = "" if isinstance(error, AssertionError) else traceback.format_exc()
+        raise AssertionError(f"{case}\n{trace}\n{type(error).__name__}: {' '.join(str(error).split())}") from None
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+@cases
+@given(case=cases_of_strangers())
+def test_strangers(case: Case, tally: Callable[[Callable[[], str]], None]) -> None:
+    tally(lambda: play(case))
