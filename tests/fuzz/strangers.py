@@ -8,6 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from hypothesis import strategies as st
+from pytorch_lightning.callbacks import EMAWeightAveraging, StochasticWeightAveraging
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
@@ -40,6 +41,12 @@ LAYERS = [
     "Softmax", "LSTM", "MultiheadAttention", "squeeze and excitation",
 ]  # fmt: skip
 WIDTH = 4
+
+TRAINERS: dict[str, dict[str, Any]] = {
+    "clip": {"gradient_clip_val": 1.0}, "accumulate": {"accumulate_grad_batches": 2},
+    "bf16": {"precision": "bf16-mixed"}, "double": {"precision": "64-true"},
+    "max_steps": {"max_steps": 3}, "stochastic averaging": {}, "moving average": {},
+}  # fmt: skip
 
 Block = str | tuple["Block", ...]
 """A layer, or what a residual sum adds."""
@@ -76,7 +83,7 @@ def cases_of_strangers(draw: st.DrawFn) -> Case:
     """Any case; a `SparseClassifier` only with what it is made for."""
     layer = st.sampled_from(LAYERS)
     blocks = st.lists(layer | layer | st.lists(layer, min_size=1, max_size=3).map(tuple), max_size=4)
-    epochs, batches = draw(st.sampled_from([(1, 2), (2, 1), (2, 2), (2, 3), (3, 1), (3, 2), (6, 1), (1, 6)]))
+    epochs, batches = draw(st.sampled_from([(1, 2), (1, 6), (2, 1), (2, 3), (3, 2), (4, 1), (5, 1), (6, 1)]))
     own = draw(st.booleans())
     automatic = not own or draw(st.sampled_from([True, True, False]))
     return Case(
@@ -92,12 +99,12 @@ def cases_of_strangers(draw: st.DrawFn) -> Case:
         attribute=draw(st.sampled_from(["network", "model"])) if own else "network",
         made_in=draw(st.sampled_from(["init", "init", "setup", "configure_model"])) if own else "init",
         automatic=automatic,
-        optimizer=draw(st.sampled_from(["SGD", "Adam", "LBFGS", *([] if automatic else ["two"])])),
+        optimizer=draw(st.sampled_from(["SGD", "Adam", "LBFGS", *["a part"] * own, *["two"] * (not automatic)])),
         batch=draw(st.sampled_from(["tuple", "tuple", "dict"])) if own else "tuple",
         epochs=epochs,
         batches=batches,
         validates=draw(st.booleans()),
-        trainer=draw(st.sampled_from(["", "", "clip", "accumulate"])) if automatic else "",
+        trainer=draw(st.sampled_from(["", "", *TRAINERS])) if automatic else "",
         again=draw(st.sampled_from(["", "", "same", "fresh"])),
         seed=draw(st.integers(0, 9)),
     )
@@ -289,6 +296,7 @@ WRAPPERS: dict[str, Callable[[Network], Any]] = {
     "own matrix": lambda n: setattr(n, "matrix", nn.Parameter(torch.randn(CLASSES, CLASSES))),
     "never runs": lambda n: setattr(n, "spare", nn.Linear(4, 3)),
     "half masked": _mask_half,
+    "in evaluation mode": lambda n: n.body.eval(),
     "dense head": lambda n: add_masks(n, ["head"]),
 }
 
@@ -352,6 +360,8 @@ class Own(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         parameters = list(self.parameters())
+        if self.case.optimizer == "a part":
+            return SGD(self._modules[self.case.attribute].head.parameters(), lr=0.05)  # type: ignore[union-attr, arg-type]
         if self.case.optimizer == "two":
             return SGD(parameters[::2], lr=0.05), Adam(parameters[1::2])
         return optimizer_of(self.case)(parameters)
@@ -375,6 +385,13 @@ def make_module(case: Case) -> pl.LightningModule:
     network = make_network(Case(**{**vars(case), "wrappers": tuple(wrappers)}))
     dense = ["head"] if "dense head" in case.wrappers else []
     return SparseClassifier(network, optimizer_of(case), dense_layers=dense)
+
+
+def averaging(case: Case) -> list[pl.Callback]:
+    """The callbacks of Lightning's that a case has."""
+    if case.trainer == "stochastic averaging":
+        return [StochasticWeightAveraging(swa_lrs=0.01)]
+    return [EMAWeightAveraging(use_buffers=False)] if case.trainer == "moving average" else []
 
 
 def make_loader(case: Case) -> DataLoader[Any]:

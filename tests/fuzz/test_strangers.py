@@ -24,7 +24,7 @@ from sparsity.errors import NonFiniteError, SparsityError
 from sparsity.masks import MASK, kept, maskable, masked_layers, matrix_weights, sizes
 from tests.callbacks.test_every_pruner import PRUNERS
 from tests.fuzz.conftest import cases
-from tests.fuzz.strangers import Case, cases_of_strangers, make_loader, make_module
+from tests.fuzz.strangers import TRAINERS, Case, averaging, cases_of_strangers, make_loader, make_module
 
 
 class Remembered(Logger):
@@ -64,12 +64,12 @@ def state(module: nn.Module) -> dict[str, Tensor]:
 
 def fit(case: Case, module: pl.LightningModule, pruner: KeepMasks) -> str:
     """Fit once and check what came of it."""
-    before, logger = state(module), Remembered()
-    options = {"clip": {"gradient_clip_val": 1.0}, "accumulate": {"accumulate_grad_batches": 2}}.get(case.trainer, {})
+    before, logger, hooks, modes = state(module), Remembered(), hooks_of(module), modes_of(module)
     trainer = pl.Trainer(
-        accelerator="cpu", max_epochs=case.epochs, logger=logger, callbacks=[pruner, DensityMonitor()],
+        accelerator="cpu", max_epochs=case.epochs, logger=logger,
+        callbacks=[pruner, DensityMonitor(), *averaging(case)],
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        num_sanity_val_steps=0, log_every_n_steps=1, **options,
+        num_sanity_val_steps=0, log_every_n_steps=1, **TRAINERS.get(case.trainer, {}),
     )  # fmt: skip
     loader = make_loader(case)
     with warnings.catch_warnings(record=True) as caught:
@@ -94,11 +94,34 @@ def fit(case: Case, module: pl.LightningModule, pruner: KeepMasks) -> str:
     network = network_of(module)
     has_its_density(network, pruner, said)
     nothing_else_is_zero(module, before)
+    new = [hook for hook in hooks_of(module) if hook not in hooks and f"module {hook[0]}" in modes]
+    assert not new, f"hooks stay: {new}"
+    changed = [name for name, mode in modes_of(module).items() if modes.get(name, mode) != mode]
+    assert not changed, f"trains, or is in training mode, as it was not: {changed}"
     failed = [sentence for sentence in said if "DensityMonitor failed" in sentence]
     assert not failed, failed[0]
     if masked_layers(network) and (not isinstance(pruner, PruningCallback) or pruner.is_final):
-        assert logger.last["kept/network"] == sum(kept(network).values()), "the monitor logged another number"
+        counts = {f"kept/{name}": count for name, count in kept(network).items()}
+        counts["kept/network"] = sum(counts.values())
+        assert counts.items() <= logger.last.items(), "the monitor logged other numbers"
     return "ran"
+
+
+def hooks_of(module: nn.Module) -> dict[tuple[str, str, int], Any]:
+    """All that is called when modules within a module run or are loaded."""
+    return {
+        (name, kind, key): hook
+        for name, inner in module.named_modules()
+        for kind in vars(inner)
+        if kind.endswith("hooks")
+        for key, hook in vars(inner)[kind].items()
+    }
+
+
+def modes_of(module: nn.Module) -> dict[str, bool]:
+    """Which modules are in training mode, and which parameters train."""
+    modes = {f"module {name}": inner.training for name, inner in module.named_modules()}
+    return modes | {name: parameter.requires_grad for name, parameter in module.named_parameters()}
 
 
 def has_its_density(network: nn.Module, pruner: KeepMasks, said: list[str]) -> None:
@@ -172,8 +195,8 @@ def trains_without_us(case: Case) -> bool:
     """Whether a fit of the same network with no callback and in a module of its own goes well."""
     case = replace(case, module="own")
     trainer = pl.Trainer(
-        accelerator="cpu", max_epochs=case.epochs, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False,
+        accelerator="cpu", max_epochs=case.epochs, logger=False, callbacks=averaging(case), enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, **TRAINERS.get(case.trainer, {}),
     )  # fmt: skip
     try:
         trainer.fit(make_module(case), make_loader(case))
