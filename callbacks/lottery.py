@@ -1,12 +1,14 @@
 """Lottery tickets: train, cut the smallest weights, rewind, and train again, in one fit."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from typing_extensions import override
 
 from sparsity.callbacks.checkpoint import SparseCheckpoint
@@ -14,6 +16,7 @@ from sparsity.callbacks.pruning import PruningCallback, require_new_trainer
 from sparsity.callbacks.zeros import network_of
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.masks import MASK, density, set_mask
+from sparsity.non_finite import layer_in_words
 from sparsity.pruning.saliency import magnitude_saliency
 
 Rewind = Literal["init", "learning_rate"]
@@ -95,6 +98,7 @@ class IterativeMagnitude(PruningCallback):
             require_new_trainer(trainer, type(self).__name__)
             self._plan = self.make_plan(trainer.max_epochs)
             self._require_reachable_step(trainer, self._plan)
+            self._require_initial_weights(network_of(pl_module))
             rank_zero_info(
                 f"IterativeMagnitude: {self._plan.rounds} cuts between trainings of {self._plan.epochs} epochs, "
                 f"rewinding to {self.rewind if isinstance(self.rewind, str) else f'step {self.rewind}'}"
@@ -111,6 +115,14 @@ class IterativeMagnitude(PruningCallback):
                 "take an earlier one"
             )
 
+    def _require_initial_weights(self, network: nn.Module) -> None:
+        """Refuse to rewind to weights that the first batch makes."""
+        lazy = [name.rpartition(".")[0] for name, tensor in _tensors(network).items() if is_lazy(tensor)]
+        if lazy and self.rewind in ("init", 0):
+            raise SparsityError(
+                f"{layer_in_words(lazy[0])} is lazy and has no weights yet to rewind to; let it see one batch first"
+            )
+
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert self._plan is not None
@@ -125,7 +137,8 @@ class IterativeMagnitude(PruningCallback):
     ) -> None:
         step = self.rewind if isinstance(self.rewind, int) else 0
         if self._origin is None and trainer.global_step >= step:
-            self._origin = _state(trainer, network_of(pl_module), batch_idx)
+            weights = {} if self.rewind == "learning_rate" else _tensors(network_of(pl_module))
+            self._origin = _state(trainer, weights, batch_idx)
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -186,10 +199,15 @@ class TicketPlan:
     epochs: int
 
 
-def _state(trainer: pl.Trainer, network: nn.Module, batch_idx: int) -> dict[str, Any]:
-    """Where a training is now: all of the network but its masks, its schedules, and the place in the data."""
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    """All of a network but its masks."""
+    return {name: tensor for name, tensor in network.state_dict().items() if not name.endswith(MASK)}
+
+
+def _state(trainer: pl.Trainer, weights: Mapping[str, Tensor], batch_idx: int) -> dict[str, Any]:
+    """Where a training is now: the weights to rewind to, its schedules, and the place in the data."""
     return {
-        "network": {n: _copy(t) for n, t in network.state_dict().items() if not n.endswith(MASK)},
+        "network": {name: _copy(tensor) for name, tensor in weights.items()},
         "schedules": [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
         "learning_rates": [[group["lr"] for group in o.param_groups] for o in trainer.optimizers],
         "epoch": trainer.current_epoch,

@@ -1,11 +1,12 @@
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader
@@ -158,3 +159,21 @@ def test_too_few_epochs_or_too_late_a_step_are_refused(
         make_trainer(IterativeMagnitude(0.2, rounds=3), max_epochs=3).fit(make_module(), loader)
     with pytest.raises(SparsityError, match="step 7 to rewind to is not within the first training of 6 steps"):
         make_trainer(IterativeMagnitude(0.2, rounds=1, rewind=7), max_epochs=2).fit(make_module(), loader)
+
+
+@pytest.mark.parametrize(("rewind", "refused"), [("init", True), (0, True), (2, False), ("learning_rate", False)])
+def test_a_layer_that_the_first_batch_makes_cannot_be_rewound_to_what_it_was_before(
+    rewind: Any, refused: bool, make_module: Any, make_trainer: Any, loader: DataLoader[Any]
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that lazy layers are new
+        module, pruner = make_module(), IterativeMagnitude(0.5, rounds=1, rewind=rewind)
+        module.body[1] = nn.LazyBatchNorm2d()
+    trainer = make_trainer(pruner, max_epochs=2)
+    if refused:
+        with pytest.raises(SparsityError, match=r"layer 'body\.1' is lazy and has no weights yet to rewind to"):
+            trainer.fit(module, loader)
+        assert trainer.global_step == 0
+    else:
+        trainer.fit(module, loader)
+        assert sum(kept(module).values()) == 186  # half of 372

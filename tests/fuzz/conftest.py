@@ -1,6 +1,6 @@
 """How many cases are tried, and what came of them.
 
-As part of all tests 104 cases run, always the same ones. `SPARSITY_FUZZ=500 pytest tests/fuzz` runs 500 of
+As part of all tests 108 cases run, always the same ones. `SPARSITY_FUZZ=500 pytest tests/fuzz` runs 500 of
 each kind, new ones every time.
 """
 
@@ -28,22 +28,27 @@ cases = settings(
 
 
 @pytest.fixture
-def try_it(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Runs a command line in a folder of its own and counts what came of it; fails in the end if a promise broke."""
-    monkeypatch.delenv("SPARSITY_DATA_DIR", raising=False)
+def tally(request: pytest.FixtureRequest) -> Iterator[Callable[[Callable[[], str]], None]]:
+    """Counts what came of each case; fails in the end if a promise broke."""
     outcomes = OUTCOMES.setdefault(request.node.originalname, Counter())
     broken: dict[str, str] = {}
 
-    def run(*arguments: object, **options: Any) -> None:
+    def count(play: Callable[[], str]) -> None:
         try:
-            result = attempt([str(a) for a in arguments], **options)
-            outcomes[result.outcome] += 1
+            outcomes[play()] += 1
         except AssertionError as error:
             outcomes["broke a promise"] += 1
             broken.setdefault(str(error).strip().splitlines()[-1], str(error))
 
-    yield run
+    yield count
     assert not broken, "\n\n".join(broken.values())
+
+
+@pytest.fixture
+def try_it(tally: Callable[[Callable[[], str]], None], monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Runs a command line in a folder of its own and counts what came of it."""
+    monkeypatch.delenv("SPARSITY_DATA_DIR", raising=False)
+    return lambda *arguments, **options: tally(lambda: attempt([str(a) for a in arguments], **options).outcome)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
