@@ -204,6 +204,7 @@ class ScoreSearch(PruningCallback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._search is None:
             return
+        self.require_masks(pl_module)
         assert self._plan is not None
         # What belongs to the end of an epoch is done here, since a checkpoint of that epoch was saved before.
         for _ in range(self._cuts_done, self._plan.cuts_due(trainer.current_epoch)):

@@ -107,7 +107,7 @@ class KeepMasks(Callback):
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._loading = pl_module.register_load_state_dict_pre_hook(self._follow_masks)
+        self._loading = pl_module.register_load_state_dict_pre_hook(self._follow_masks)  # type: ignore[no-untyped-call]
         if stage != "fit":
             return
         _refuse_others(trainer)

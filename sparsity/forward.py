@@ -6,7 +6,7 @@ share, is one thing here.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -27,12 +27,14 @@ def substituted(network: nn.Module, stand_ins: Mapping[Tensor, Tensor]) -> Itera
     """
     with _same_members(network):
         for module in network.modules():
-            for members in (module._parameters, module._buffers):
+            places: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+            for members in places:
                 for name, tensor in members.items():
                     if tensor in stand_ins:
                         members[name] = stand_ins[tensor]
             if isinstance(module, nn.RNNBase):  # computes with a list of its own
-                module.__dict__["_flat_weights"] = [stand_ins.get(weight, weight) for weight in module._flat_weights]
+                own: list[Any] = module._flat_weights
+                module.__dict__["_flat_weights"] = [stand_ins.get(weight, weight) for weight in own]
         yield
 
 

@@ -40,7 +40,7 @@ def named_generator(*names: object, seed: int | None = None) -> torch.Generator:
 def unmoved_randomness() -> Iterator[None]:
     """Put the global random states of torch, NumPy and Python back at the end, whatever draws from them meanwhile."""
     states = random.getstate(), np.random.get_state()  # noqa: NPY002 - what other people's code draws from
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices):
         try:
             yield
