@@ -57,6 +57,7 @@ class TopologyAnalysis(Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":  # before a checkpoint is restored
             self._reset()
+            _analysis_folder(trainer)  # claims the run's folder before somebody else has written into it
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -139,6 +140,7 @@ class NetworkComparison(Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage != "fit":
             return
+        _analysis_folder(trainer)
         network = network_of(pl_module)
         # Before pruning, and before a checkpoint is restored: what it knows of the start then replaces this.
         self._initial = {

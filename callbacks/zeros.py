@@ -1,13 +1,13 @@
 """Pruned weights stay exactly zero while optimizers write."""
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelPruning
+from pytorch_lightning.callbacks import Callback, ModelPruning, StochasticWeightAveraging, WeightAveraging
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 from torch.optim import (
@@ -113,7 +113,8 @@ class KeepMasks(Callback):
         _refuse_others(trainer)
         if not self._goes_on(trainer, pl_module):
             self.reset()
-        self._add_masks(pl_module)
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        self._add_masks(pl_module, set_up=callbacks[: callbacks.index(self)])
 
     def _follow_masks(self, module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
         """Before a checkpoint is loaded strictly: the masks that it has are there, and none that it lacks is asked for.
@@ -132,9 +133,21 @@ class KeepMasks(Callback):
         _TRAINED[trainer] = weakref.ref(pl_module)
         return trainer.global_step > 0 and last is not None and last() is pl_module
 
-    def _add_masks(self, pl_module: pl.LightningModule) -> None:
-        """Mask the layers that there are, and the averages of them that live elsewhere in the module."""
+    def _add_masks(self, pl_module: pl.LightningModule, set_up: Sequence[Callback]) -> None:
+        """Mask the layers that there are, and the averages of them that live elsewhere in the module.
+
+        Args:
+            pl_module: Of the fit.
+            set_up: The callbacks that may have copied the module before.
+        """
         network = network_of(pl_module)
+        copying = [c for c in set_up if isinstance(c, WeightAveraging | StochasticWeightAveraging)]
+        new = [name for name, layer in maskable(network).items() if is_unknown(layer)]
+        if copying and new:
+            raise SparsityError(
+                f"{type(copying[0]).__name__} copied the network before layer {new[0]!r} had a mask; list "
+                f"{type(self).__name__} before it, and make layers in __init__ or call add_masks there"
+            )
         if maskable(network):
             add_masks(network)
         for average in averages(pl_module):
@@ -154,7 +167,7 @@ class KeepMasks(Callback):
         Raises:
             SparsityError: If a fit is resumed that knew other layers.
         """
-        self._add_masks(pl_module)
+        self._add_masks(pl_module, set_up=pl_module.trainer.callbacks)  # type: ignore[attr-defined]
         layers = masked_layers(network_of(pl_module))
         if self._names is not None and (other := sorted(set(self._names) ^ layers.keys())):
             had, has = ("a mask", "none") if other[0] in self._names else ("none", "one")

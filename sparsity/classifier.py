@@ -11,7 +11,8 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.core.mixins.hparams_mixin import _given_hyperparameters
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import SGD, Optimizer
+from torch.nn.parameter import is_lazy
+from torch.optim import LBFGS, SGD, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric
 from typing_extensions import Self, override
@@ -143,8 +144,16 @@ class SparseClassifier(pl.LightningModule):
         on_cpu = self.trainer.strategy.root_device.type == "cpu"
         if on_cpu if self.channels_last is None else self.channels_last:
             for parameter in self.network.parameters():
-                if parameter.ndim == 4:  # of Conv3d there are channels, too, in another format
+                # Of Conv3d there are channels, too, in another format; a lazy layer has no axes yet.
+                if not is_lazy(parameter) and parameter.ndim == 4:
                     parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+    @override
+    def on_fit_start(self) -> None:
+        """Lay the network out in rows again for LBFGS, which cannot look at gradients with the channels last."""
+        if any(isinstance(optimizer, LBFGS) for optimizer in self.trainer.optimizers):
+            for parameter in self.network.parameters():
+                parameter.data = parameter.data.contiguous()
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ from sparsity.callbacks import (
     SparseCheckpoint,
     StopOnDivergence,
 )
-from sparsity.callbacks.batches import sample_shape
+from sparsity.callbacks.samples import known_shape
 from sparsity.checkpoints import newest_checkpoint, read_checkpoint, read_intact_checkpoint, require_fitting
 from sparsity.class_paths import require_classes
 from sparsity.classifier import SparseClassifier
@@ -315,7 +315,7 @@ class SparsityCLI(LightningCLI):
     def _summarise(self, accuracies: dict[str, float], folder: Path | None) -> None:
         pruner = self._get(self.config_init, "pruner")
         method, asked = (_method(pruner), pruner.density) if pruner else (None, None)
-        shape = sample_shape(self.trainer, self.model)
+        shape = known_shape(self.trainer, self.model)
         summary = {
             **run_summary(self.model.network, shape, method, asked),
             "test_accuracy": accuracies,

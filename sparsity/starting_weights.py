@@ -1,6 +1,7 @@
 """Starting a new run from the weights and masks of another one, of whatever data, optimizer or program."""
 
 import os
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -29,6 +30,11 @@ def load_weights(network: nn.Module, path: FilePath) -> None:
         there, here = found.get(key), expected.get(key)
         if there is None and key in masks:
             continue
+        if here is None and key.endswith(MASK) and key.removesuffix("_mask") in expected:
+            raise SparsityError(
+                f"{os.fspath(path)} has a mask for {key.removesuffix(f'.{MASK}')!r}, which is excluded from masking "
+                "here; take it out of dense_layers"
+            )
         if there is None or here is None or there.shape != here.shape:
             raise SparsityError(
                 f"{os.fspath(path)} has the weights of another network than {type(network).__name__} as it is "
@@ -41,6 +47,12 @@ def load_weights(network: nn.Module, path: FilePath) -> None:
     if not masks.keys() & found.keys():  # saved without masks: what is zero is pruned
         remove_masks(network)
         add_masks(network)
+    elif dense := [masks[key] for key in masks if key not in found]:
+        warnings.warn(
+            f"{', '.join(dense)} had no mask in {os.fspath(path)}, and can be pruned here; "
+            f"model.dense_layers [{', '.join(dense)}] leaves as it was",
+            stacklevel=2,
+        )
     set_mask(network, {masks[key]: found[key].bool() for key in masks.keys() & found.keys()})
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.parameter import is_lazy
 
 from sparsity.errors import NonFiniteError, SparsityError
 from sparsity.forward import eval_mode, in_mode, refusing, substituted
@@ -183,6 +184,10 @@ class SynapticFlow:
             for tensor in [*module._parameters.values(), *module._buffers.values()]:
                 if tensor is None or not tensor.is_floating_point() or tensor in self._stand_ins:
                     continue
+                if is_lazy(tensor):
+                    raise SparsityError(
+                        f"a {type(module).__name__} of the network has no weights yet; let it see one batch first"
+                    )
                 is_absolute = isinstance(tensor, nn.Parameter) or tensor in statistics
                 self._stand_ins[tensor] = _absolute(tensor.detach()) if is_absolute else tensor.double()
         layers = masked_layers(network).items()

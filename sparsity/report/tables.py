@@ -2,9 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from math import isfinite, nan
 from typing import NamedTuple
 
 from sparsity.analysis.comparison import Comparison, pair_means
+from sparsity.analysis.topology import Topology
 from sparsity.report.runs import Repeats, Run, Setting
 from sparsity.report.words import NOTHING, mean_and_deviation, percent, percents
 
@@ -50,7 +52,7 @@ def results_table(settings: Mapping[Setting, Repeats]) -> Table:
             ", ".join(run.source.seed for run in runs if run.source.seed) or NOTHING,
             mean_and_deviation([100 * run.accuracy for run in runs if run.accuracy is not None], "{:.2f}".format, " %"),
             percents([run.topology.connectivity.effective_density for run in runs]),
-            percents([run.topology.flops_effective / run.topology.flops_dense for run in runs]),
+            percents([share for run in runs if isfinite(share := _flops_share(run.topology))]),
         ]
         for setting, repeats in settings.items()
         for method, runs in repeats.items()
@@ -63,6 +65,11 @@ def results_table(settings: Mapping[Setting, Repeats]) -> Table:
             words=("method", "network"),
         )
     )
+
+
+def _flops_share(topology: Topology) -> float:
+    """NaN where multiply-adds are not known, or none."""
+    return topology.flops_effective / topology.flops_dense if topology.flops_dense else nan
 
 
 def runs_table(settings: Mapping[Setting, Repeats]) -> Table:

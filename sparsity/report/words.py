@@ -26,6 +26,8 @@ def mean_and_deviation(values: Sequence[float], write: Callable[[float], str], u
 
 
 def percents(shares: Sequence[float]) -> str:
-    """The smallest and the largest of some shares in [0, 1], once if they read the same."""
+    """The smallest and the largest of some shares in [0, 1], once if they read the same; of none, a dash."""
+    if not shares:
+        return NOTHING
     low, high = percent(min(shares)), percent(max(shares))
     return low if low == high else f"{low.removesuffix(' %')} to {high}"
