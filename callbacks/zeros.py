@@ -145,8 +145,8 @@ class KeepMasks(Callback):
         new = [name for name, layer in maskable(network).items() if is_unknown(layer)]
         if copying and new:
             raise SparsityError(
-                f"{type(copying[0]).__name__} copied the network before layer {new[0]!r} had a mask; list "
-                f"{type(self).__name__} before it, and make layers in __init__ or call add_masks there"
+                f"list {type(self).__name__} before {type(copying[0]).__name__}, which copies the network before it "
+                f"has masks (layer {new[0]!r} has none yet), and make layers in __init__ or call add_masks there"
             )
         if maskable(network):
             add_masks(network)
