@@ -25,7 +25,7 @@ from sparsity.callbacks.samples import batch_shape, known_shape, validation_imag
 from sparsity.callbacks.zeros import network_of
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.interop import load_network
-from sparsity.masks import masks
+from sparsity.masks import MASK, masks
 from sparsity.randomness import unmoved_randomness
 from sparsity.run_folder import has_run_folder, run_folder
 
@@ -184,7 +184,7 @@ class NetworkComparison(Callback):
 
     def _others(self, trainer: pl.Trainer, network: nn.Module) -> dict[str, nn.Module]:
         initial = copy.deepcopy(network, {id(trainer): trainer})  # a network that is a module of Lightning's knows it
-        unmasked = {f"{name}.weight_mask".lstrip("."): torch.ones_like(m) for name, m in masks(network).items()}
+        unmasked = {f"{name}.{MASK}".lstrip("."): torch.ones_like(m) for name, m in masks(network).items()}
         initial.load_state_dict({**unmasked, **self._initial}, strict=False)
         device = next(network.parameters()).device
         return {"initial": initial} | {_reference_name(path): load_network(path).to(device) for path in self.references}

@@ -126,7 +126,8 @@ class SparseCheckpoint(Checkpoint):
     def _say_if_unknown(self, trainer: pl.Trainer) -> None:
         """Without validation there is no best, as the default expects; a wrong name would look the same."""
         stage, slash, _ = self.monitor.rpartition("/")
-        alike = sorted(name for name in trainer.callback_metrics if name.startswith(stage + slash))
+        # A module of somebody else's may say val_loss.
+        alike = sorted(name for name in trainer.callback_metrics if name.startswith((stage + slash, "val")))
         if alike and not self._has_said:
             self._has_said = True
             rank_zero_warn(

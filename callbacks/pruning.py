@@ -249,7 +249,7 @@ class PruningCallback(KeepMasks, ABC):
 
     def _refuse_broken_averaging(self, trainer: pl.Trainer) -> None:
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        for position, other in enumerate(callbacks):
+        for other in callbacks:
             if not isinstance(other, WeightAveraging | StochasticWeightAveraging):
                 continue
             averaging, pruner = type(other).__name__, type(self).__name__
@@ -262,8 +262,6 @@ class PruningCallback(KeepMasks, ABC):
                 raise SparsityError(
                     f"{averaging} with use_buffers: true would average the masks themselves; set use_buffers: false"
                 )
-            if position < callbacks.index(self):
-                raise SparsityError(f"list {pruner} before {averaging}, which copies the network before it has masks")
 
 
 def find_pruner(trainer: pl.Trainer) -> PruningCallback | None:

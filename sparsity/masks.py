@@ -116,7 +116,7 @@ def masked_layers(network: nn.Module) -> dict[str, nn.Module]:
 
 def masks(network: nn.Module) -> dict[str, Tensor]:
     """The masks of a network by layer name; the buffers themselves, not copies."""
-    return {name: layer.get_buffer("weight_mask") for name, layer in masked_layers(network).items()}
+    return {name: layer.get_buffer(MASK) for name, layer in masked_layers(network).items()}
 
 
 @torch.no_grad()
@@ -144,7 +144,7 @@ def set_mask(network: nn.Module, mask: Mask | Tensor, optimizers: Iterable[Optim
                 f"the mask of {name!r} must be bool and shaped {list(shape)}, not {new.dtype} {list(new.shape)}"
             )
     for name, new in mask.items():
-        weight, mask_buffer = layers[name].get_parameter("weight"), layers[name].get_buffer("weight_mask")
+        weight, mask_buffer = layers[name].get_parameter("weight"), layers[name].get_buffer(MASK)
         if states := list(_state_tensors(optimizers, weight)):
             stays = mask_buffer & new.to(mask_buffer.device)
             for state in states:
@@ -157,7 +157,7 @@ def set_mask(network: nn.Module, mask: Mask | Tensor, optimizers: Iterable[Optim
 def apply_masks(network: nn.Module) -> None:
     """Store zeros where the masks prune; restores the invariant after weights were written from outside."""
     for layer in masked_layers(network).values():
-        zero_pruned(layer.get_parameter("weight"), layer.get_buffer("weight_mask"))
+        zero_pruned(layer.get_parameter("weight"), layer.get_buffer(MASK))
 
 
 @torch.no_grad()

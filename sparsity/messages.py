@@ -10,6 +10,9 @@ _NOISE = re.compile(
 )
 _NO_CLASS = re.compile(r"Option '(.+)' is not accepted.*class_path='(?:torch\.optim\.Optimizer|typing\.Union)'")
 """Of an optimizer or schedule whose class is not given the parser takes the base class."""
+_FAILED_CLASS = re.compile(
+    r"Problem with given class_path '(?:[\w.]*\.)?(\w+)':\s*(.+?)\s*(?=\n\s*- |\n\s*Given value|\Z)", re.DOTALL
+)
 
 
 def one_sentence(message: str, class_names: Iterable[str] = (), options: Sequence[str] = ()) -> str:
@@ -55,6 +58,12 @@ def one_sentence(message: str, class_names: Iterable[str] = (), options: Sequenc
     if chosen and (required := re.match(r"the following arguments are required: (.+)", reason)):
         return f"{key}: {chosen[1]} needs {required[1]}; give --{key}.{required[1].split(', ')[0]}"
     return f"{key}: {reason}" if key else reason
+
+
+def reason_of(message: str) -> str:
+    """Why the class that was chosen could not be made, without the other types that were tried in its place."""
+    failed = _FAILED_CLASS.search(message)
+    return " ".join((f"{failed[1]}: {failed[2]}" if failed else message).split())
 
 
 def meant_option(name: str, options: Sequence[str]) -> str | None:

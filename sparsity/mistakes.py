@@ -13,6 +13,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from sparsity.errors import SparsityError
+from sparsity.messages import reason_of
 
 _MISTAKES = (SparsityError, MisconfigurationException)
 _LIBRARIES = ("torch", "torchvision", "torchmetrics", "pytorch_lightning", "lightning_fabric", "lightning_utilities")
@@ -54,7 +55,8 @@ def blaming(what: str) -> Iterator[None]:
         is_ours = _package(frames[-1]) == __package__ and not isinstance(error, MemoryError)
         if is_ours or any(isinstance(cause, _MISTAKES) for cause in _causes(error)):
             raise
-        raise SparsityError(f"{_being_made(frames) or what}: {one_line(error)}") from error
+        reason = reason_of(str(error)) or type(error).__name__
+        raise SparsityError(f"{_being_made(frames) or what}: {reason}") from error
 
 
 def one_line(error: BaseException) -> str:

@@ -1,6 +1,6 @@
 import pytest
 
-from sparsity.messages import one_sentence
+from sparsity.messages import one_sentence, reason_of
 
 UNION = """Parser key "pruner":
   Does not validate against any of the Union subtypes
@@ -73,3 +73,9 @@ def test_an_unknown_option_names_the_one_that_was_meant(name: str, meant: str | 
     assert one_sentence(f"unrecognized arguments: --{name} 3", options=options) == (
         f"there is no option --{name}; {hint}"
     )
+
+
+def test_why_a_class_could_not_be_made_leaves_out_what_else_was_tried() -> None:
+    message = UNION.format(first="Problem with given class_path 'loggers.WandbLogger':", second="no wandb\n  HINT: pip")
+    assert reason_of(message) == "WandbLogger: no wandb HINT: pip"
+    assert reason_of("lr must be\n  positive") == "lr must be positive"

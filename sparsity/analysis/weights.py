@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sparsity.analysis.forward import analysed_layers, weight_of
 from sparsity.errors import NonFiniteError, SparsityError
+from sparsity.masks import MASK
 from sparsity.non_finite import layer_in_words
 
 Array = npt.NDArray[Any]
@@ -39,7 +40,7 @@ def layer_weights(network: nn.Module) -> dict[str, Array]:
     weights = {}
     for name, layer in analysed_layers(network).items():
         weight = weight_of(layer).detach()
-        mask = layer._buffers.get("weight_mask")
+        mask = layer._buffers.get(MASK)
         # masked_fill and not a product: 0 * inf would be NaN, and a pruned weight does not count whatever it holds.
         weights[name] = _to_numpy(weight if mask is None else weight.masked_fill(~mask, 0))
     return _checked(weights)
@@ -57,9 +58,7 @@ def layer_masks(network: nn.Module | Weights) -> dict[str, BoolArray]:
     if not isinstance(network, nn.Module):
         return {name: weight != 0 for name, weight in as_weights(network).items()}
     return {
-        name: _to_numpy(layer.get_buffer("weight_mask"))
-        if "weight_mask" in layer._buffers
-        else _to_numpy(weight_of(layer).detach()) != 0
+        name: _to_numpy(layer.get_buffer(MASK)) if MASK in layer._buffers else _to_numpy(weight_of(layer).detach()) != 0
         for name, layer in analysed_layers(network).items()
     }
 

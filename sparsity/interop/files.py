@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sparsity.checkpoints import read_torch_file
 from sparsity.errors import SparsityError
 from sparsity.interop.configuration import infer_config
-from sparsity.masks import add_masks, maskable, masked_layers
+from sparsity.masks import MASK, add_masks, maskable, masked_layers
 from sparsity.networks import FC, ResNet
 
 FilePath = str | os.PathLike[str]
@@ -94,7 +94,7 @@ def save_checkpoint(network: nn.Module, path: FilePath) -> None:
         "lr_schedulers": [],
         "hyper_parameters": {
             "network": config,
-            "dense_layers": [name for name in maskable(masked) if f"{name}.weight_mask" not in state],
+            "dense_layers": [name for name in maskable(masked) if f"{name}.{MASK}" not in state],
             "_instantiator": "pytorch_lightning.cli.instantiate_module",
         },
     }

@@ -11,9 +11,9 @@ from sparsity.errors import SparsityError
 from sparsity.interop.configuration import NetworkConfig, build_network, infer_config, read_config
 from sparsity.interop.files import Checkpoint, FilePath, read_checkpoint
 from sparsity.interop.layouts import Kind, MaskChoice, State, detect_kind, translate
-from sparsity.masks import add_masks, add_masks_of, maskable, masked_layers, masks, set_mask
+from sparsity.masks import MASK, add_masks, add_masks_of, maskable, masked_layers, masks, set_mask
 
-_SUFFIX = ".weight_mask"
+_SUFFIX = f".{MASK}"
 
 
 def load_network(path: FilePath, kind: Kind | None = None, mask: MaskChoice = "effective") -> nn.Module:

@@ -85,3 +85,15 @@ def test_dropout_goes_on_where_it_was(make_module: Any, make_trainer: Any, loade
     _, half = fit(2, seed=1)
     resumed, _ = fit(4, seed=2, resume=half)
     assert all(torch.equal(resumed[name], tensor) for name, tensor in whole.items())
+
+
+def test_a_module_with_other_names_for_its_metrics_is_told_which_to_monitor(
+    make_module: Any, make_trainer: Any, loader: DataLoader[Any]
+) -> None:
+    class Renamed(make_module):  # type: ignore[misc]
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("val_loss", self(batch[0]).mean())
+
+    trainer = make_trainer(SparseCheckpoint(), max_epochs=1, enable_checkpointing=True)
+    with pytest.warns(UserWarning, match="monitors 'val/accuracy', which is not logged, .* there are val_loss"):
+        trainer.fit(Renamed(), loader, loader)
