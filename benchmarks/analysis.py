@@ -21,7 +21,7 @@ from scipy.optimize import linear_sum_assignment
 from timing import timed
 
 from sparsity.analysis import activation_correlation, kernel_clusters, layer_weights, network_distance, responses
-from sparsity.analysis.unit_distance import Measure
+from sparsity.analysis.comparison.unit_distance import Measure
 from sparsity.networks import FC, ResNet20
 
 Array = npt.NDArray[Any]

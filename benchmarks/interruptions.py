@@ -31,10 +31,10 @@ import torch
 
 from sparsity.callbacks import SparseCheckpoint
 from sparsity.callbacks.pruning import find_pruner
-from sparsity.checkpoints import newest_checkpoint, read_checkpoint
+from sparsity.checkpoints.reading import newest_checkpoint, read_checkpoint
 from sparsity.cli import main as sparsity
 from sparsity.errors import SparsityError
-from sparsity.randomness import named_generator
+from sparsity.seeding import named_generator
 
 PRUNERS = {
     "SynFlow": ["SynFlow", "--pruner.iterations", "20"],

@@ -26,7 +26,7 @@ from sparsity.analysis import (
     mask_overlap,
     network_distance,
 )
-from sparsity.analysis.topology import topology
+from sparsity.analysis.topology.network import topology
 from sparsity.networks import ResNet110
 
 MB = 1e6

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import yaml
 
-from sparsity.cli import FitConfigs
-from sparsity.study.command import study
+from sparsity.cli.fit_configs import FitConfigs
 from sparsity.study.engines import cores
+from sparsity.study.launch import study
 
 RUNS = 4
 

@@ -19,7 +19,7 @@ from timing import timed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sparsity.forward import eval_mode
+from sparsity.forward.passes import eval_mode
 from sparsity.masks import add_masks, density
 from sparsity.networks import FC, ResNet20, ResNet110
 from sparsity.pruning.iterative import prune_iteratively

@@ -13,21 +13,21 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from typing_extensions import override
 
-from sparsity.analysis.comparison import Comparison, compare, pair_means, require_comparable
-from sparsity.analysis.files import next_folder, write_comparisons, write_json, write_topologies
+from sparsity.analysis.comparison.networks import Comparison, compare, pair_means, require_comparable
+from sparsity.analysis.output import next_folder, write_comparisons, write_json, write_topologies
 from sparsity.analysis.records import Row
-from sparsity.analysis.topology import Topology, layer_table, summary, topology
-from sparsity.analysis.weights import Array
+from sparsity.analysis.topology.network import Topology, layer_table, summary, topology
 from sparsity.callbacks.aside import aside
 from sparsity.callbacks.density import ITSELF
 from sparsity.callbacks.pruning import find_pruner
 from sparsity.callbacks.samples import batch_shape, known_shape, validation_images
 from sparsity.callbacks.zeros import network_of
+from sparsity.checkpoints.loading import load_network
 from sparsity.errors import SparsityError, require_whole_number
-from sparsity.interop import load_network
+from sparsity.graph.weights import Array
 from sparsity.masks import MASK, masks
-from sparsity.randomness import unmoved_randomness
-from sparsity.run_folder import has_run_folder, run_folder
+from sparsity.runs.folder import has_run_folder, run_folder
+from sparsity.seeding import unmoved_randomness
 
 _IN_DENSITY_MONITOR = {"layer", "masked", "units", "kept", "size", "density", "flops_dense", "flops_effective"}
 
@@ -97,7 +97,7 @@ class TopologyAnalysis(Callback):
                 table = _markdown(layer_table(found))
                 logger.experiment.add_text("topology/layers", table, trainer.global_step)
             if self.figures:
-                from sparsity.analysis.figures import topology_figures
+                from sparsity.plotting.figures import topology_figures
 
                 _show(trainer, "topology", topology_figures({"network": found}), folder)
 
@@ -171,7 +171,7 @@ class NetworkComparison(Callback):
             for logger in _tensorboards(trainer):
                 logger.experiment.add_text("comparison/pairs", _markdown(rows), trainer.global_step)
             if self.figures:
-                from sparsity.analysis.figures import comparison_figures
+                from sparsity.plotting.figures import comparison_figures
 
                 _show(trainer, "comparison", comparison_figures(found), folder)
 
@@ -255,7 +255,7 @@ def _log_distributions(logger: TensorBoardLogger, found: Topology, step: int) ->
 
 
 def _show(trainer: pl.Trainer, tag: str, figures: Any, folder: Path) -> None:
-    from sparsity.analysis.plots import save_figure
+    from sparsity.plotting.plots import save_figure
 
     for name, figure in figures:
         save_figure(figure, folder / name)

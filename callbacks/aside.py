@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from pytorch_lightning.utilities import rank_zero_warn
 
-from sparsity.randomness import unmoved_randomness
+from sparsity.seeding import unmoved_randomness
 
 
 @contextmanager

@@ -12,11 +12,11 @@ from torch.nn import functional as F
 
 from sparsity.callbacks.samples import batch_shape, known_shape, peeking
 from sparsity.callbacks.zeros import network_of
+from sparsity.distributed import gather
 from sparsity.errors import SparsityError
-from sparsity.forward import evaluating, refusing
-from sparsity.labels import NO_LABEL, require_labels
-from sparsity.processes import gather
-from sparsity.tensors import logits_of
+from sparsity.forward.labels import NO_LABEL, require_labels
+from sparsity.forward.passes import evaluating, refusing
+from sparsity.forward.tensors import logits_of
 
 _MOST_LOOKED_AT = 1000
 """Times the samples that are wanted; data without an end may lack a class for ever."""

@@ -12,9 +12,9 @@ from typing_extensions import override
 from sparsity.callbacks.batches import sample_shape
 from sparsity.callbacks.pruning import PruningCallback, run_seed
 from sparsity.callbacks.zeros import network_of
+from sparsity.checkpoints.loading import load_masks
 from sparsity.errors import require_whole_number
-from sparsity.forward import eval_mode
-from sparsity.interop import load_masks
+from sparsity.forward.passes import eval_mode
 from sparsity.masks import Mask, masked_layers, masks
 from sparsity.pruning.allocation import Allocation
 from sparsity.pruning.clustered import clustered_saliency

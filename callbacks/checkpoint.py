@@ -13,11 +13,11 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from typing_extensions import override
 
+from sparsity.atomic import put_in_place
 from sparsity.callbacks.pruning import find_pruner
+from sparsity.distributed import gather
 from sparsity.errors import require_whole_number
-from sparsity.files import put_in_place
-from sparsity.processes import gather
-from sparsity.run_folder import CHECKPOINTS, run_folder
+from sparsity.runs.folder import CHECKPOINTS, run_folder
 
 _RANDOM_STATES = "random_states"
 

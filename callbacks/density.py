@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from typing_extensions import override
 
-from sparsity.analysis.flops import flops, known_positions
-from sparsity.analysis.unmasked import ALL_MASKED, Unmasked, in_words, unmasked
+from sparsity.analysis.topology.flops import flops, known_positions
+from sparsity.analysis.topology.unmasked import ALL_MASKED, Unmasked, in_words, unmasked
 from sparsity.callbacks.aside import aside
 from sparsity.callbacks.pruning import find_pruner
 from sparsity.callbacks.samples import batch_shape, known_shape

@@ -13,8 +13,8 @@ from typing_extensions import override
 
 from sparsity.callbacks.zeros import network_of
 from sparsity.errors import NonFiniteError
-from sparsity.forward import unchanged
-from sparsity.non_finite import first_non_finite
+from sparsity.forward.non_finite import first_non_finite
+from sparsity.forward.passes import unchanged
 
 
 class StopOnDivergence(Callback):

@@ -18,13 +18,13 @@ from sparsity.callbacks.zeros import network_of
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.masks import Mask, masked_layers, masks, set_mask
 from sparsity.pruning.allocation import Allocation
-from sparsity.pruning.exchange import exchange
+from sparsity.pruning.drop_and_grow import exchange
 from sparsity.pruning.iterative import scheduled_count
 from sparsity.pruning.rescale import rescale_to_kept_fan_in
 from sparsity.pruning.saliency import Saliency, magnitude_saliency, random_saliency, sums_are_finite
 from sparsity.pruning.schedules import Schedule, cosine_decay
 from sparsity.pruning.selection import keep_highest
-from sparsity.randomness import derive_seed
+from sparsity.seeding import derive_seed
 
 
 class PruneDuringTraining(PruningCallback):

@@ -21,7 +21,7 @@ from sparsity.pruning.score_search import (
     round_scores,
     score_penalty_gradient,
 )
-from sparsity.randomness import named_generator
+from sparsity.seeding import named_generator
 
 
 class GemMiner(ScoreSearch):

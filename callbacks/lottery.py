@@ -15,8 +15,8 @@ from sparsity.callbacks.checkpoint import SparseCheckpoint
 from sparsity.callbacks.pruning import PruningCallback, require_new_trainer
 from sparsity.callbacks.zeros import network_of
 from sparsity.errors import SparsityError, require_whole_number
+from sparsity.forward.non_finite import layer_in_words
 from sparsity.masks import MASK, density, set_mask
-from sparsity.non_finite import layer_in_words
 from sparsity.pruning.saliency import magnitude_saliency
 
 Rewind = Literal["init", "learning_rate"]

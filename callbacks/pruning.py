@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sparsity.callbacks.zeros import KeepMasks, network_of
+from sparsity.checkpoints.loading import load_masks
 from sparsity.errors import SparsityError, require_whole_number
-from sparsity.interop import load_masks
 from sparsity.masks import Mask, add_masks, density, kept, masked_layers, masks, set_mask, sizes
 from sparsity.pruning.ablation import Ablation, ablate
 from sparsity.pruning.allocation import Allocation, LayerDensities

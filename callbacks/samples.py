@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sparsity.callbacks.zeros import network_of
 from sparsity.errors import SparsityError
-from sparsity.randomness import unmoved_randomness
+from sparsity.seeding import unmoved_randomness
 
 
 def known_shape(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[int, ...] | None:

@@ -20,7 +20,7 @@ from sparsity.callbacks.zeros import network_of
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.masks import Mask, masked_layers, masks
 from sparsity.networks.initialisation import make_signed_constant
-from sparsity.randomness import derive_seed, named_generator
+from sparsity.seeding import derive_seed, named_generator
 
 
 class ScoreSearch(PruningCallback):

@@ -28,6 +28,7 @@ from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
 
 from sparsity.errors import SparsityError
+from sparsity.forward.non_finite import require_finite_weights
 from sparsity.masks import (
     MASK,
     add_masks,
@@ -42,7 +43,6 @@ from sparsity.masks import (
     remove_masks,
     sizes,
 )
-from sparsity.non_finite import require_finite_weights
 
 
 class ZeroKeeper:

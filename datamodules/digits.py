@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from sparsity.datamodules.images import SPLIT_SEED, ImageDataModule
-from sparsity.randomness import named_generator
+from sparsity.seeding import named_generator
 
 TEST_SHARE = 0.2
 

@@ -16,7 +16,7 @@ from typing_extensions import override
 from sparsity.datamodules.augmentation import Normalise
 from sparsity.datamodules.loading import Batch, EpochSampler, InMemoryImages, ResumableLoader, unchanged
 from sparsity.errors import SparsityError, require_whole_number
-from sparsity.randomness import named_generator
+from sparsity.seeding import named_generator
 
 SPLIT_SEED = 0
 """Seed of the validation split and of `limit`: not the run's, so that runs with different seeds are comparable."""

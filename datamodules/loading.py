@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from typing_extensions import override
 
-from sparsity.randomness import named_generator
+from sparsity.seeding import named_generator
 
 Batch = tuple[Tensor, Tensor]
 """Images `[batch, channels, height, width]` and labels `[batch]`, int64."""

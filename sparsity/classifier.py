@@ -17,15 +17,15 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric
 from typing_extensions import Self, override
 
-from sparsity.checkpoints import read_checkpoint
-from sparsity.class_paths import network_named_by, optimizer_named_by, schedule_named_by
+from sparsity.checkpoints.named import network_named_by, optimizer_named_by, schedule_named_by
+from sparsity.checkpoints.reading import read_checkpoint
+from sparsity.checkpoints.starting import load_weights
+from sparsity.diagnosis import blaming
 from sparsity.errors import SparsityError
-from sparsity.forward import refuse
-from sparsity.labels import NO_LABEL, require_labels
+from sparsity.forward.labels import NO_LABEL, require_labels
+from sparsity.forward.passes import refuse
+from sparsity.forward.tensors import logits_of
 from sparsity.masks import add_masks
-from sparsity.mistakes import blaming
-from sparsity.starting_weights import load_weights
-from sparsity.tensors import logits_of
 
 Batch = tuple[Tensor, Tensor]
 """Images `[batch, channels, height, width]` and class indices `[batch]`."""

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import pytest
 import torch
 
+pytest_plugins = ("tests.published", "tests.saved_runs")
+
 ROOT = Path(__file__).parent.parent
 
 

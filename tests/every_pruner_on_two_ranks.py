@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from benchmarks.processes import PRUNERS, fit
 from sparsity.datamodules import Digits
+from sparsity.distributed import is_first_to_say
 from sparsity.masks import masks, sizes
-from sparsity.processes import is_first_to_say
 
 FEW = ("SNIP", "GemMiner", "RigL")
 """One that looks at images before training, one that searches and one whose mask moves."""

@@ -5,19 +5,25 @@ array (`layer_weights`), or one layer's array; results are small frozen dataclas
 `unit_rows` turn into JSON and CSV.
 """
 
-from sparsity.analysis.connectivity import Connectivity, LayerConnectivity, connectivity, effective_masks
-from sparsity.analysis.correlation import ActivationCorrelation, LayerCorrelation, activation_correlation
-from sparsity.analysis.density import Densities, LayerDensity, densities
-from sparsity.analysis.distance import Align, LayerDistance, NetworkDistance, layer_distance, network_distance
-from sparsity.analysis.flops import flops, output_positions
-from sparsity.analysis.kernels import CommonKernels, KernelClusters, common_kernels, kernel_clusters
-from sparsity.analysis.maps import ExcitingPatches, exciting_patches, feature_maps, first_layer_map
-from sparsity.analysis.overlap import LayerOverlap, MaskOverlap, mask_overlap
+from sparsity.analysis.activations.correlation import ActivationCorrelation, LayerCorrelation, activation_correlation
+from sparsity.analysis.activations.maps import ExcitingPatches, exciting_patches, feature_maps, first_layer_map
+from sparsity.analysis.activations.responses import Point, responses
+from sparsity.analysis.comparison.distance import (
+    Align,
+    LayerDistance,
+    NetworkDistance,
+    layer_distance,
+    network_distance,
+)
+from sparsity.analysis.comparison.overlap import LayerOverlap, MaskOverlap, mask_overlap
+from sparsity.analysis.comparison.unit_distance import Measure, unit_distances
 from sparsity.analysis.records import layer_rows, to_dict, unit_rows
-from sparsity.analysis.responses import Point, responses
-from sparsity.analysis.runs import Gaps, Runs, input_gaps, input_runs, kept_per_input, weight_positions
-from sparsity.analysis.unit_distance import Measure, unit_distances
-from sparsity.analysis.weights import Weights, layer_masks, layer_weights
+from sparsity.analysis.topology.connectivity import Connectivity, LayerConnectivity, connectivity, effective_masks
+from sparsity.analysis.topology.density import Densities, LayerDensity, densities
+from sparsity.analysis.topology.flops import flops, output_positions
+from sparsity.analysis.topology.input_runs import Gaps, Runs, input_gaps, input_runs, kept_per_input, weight_positions
+from sparsity.analysis.topology.kernels import CommonKernels, KernelClusters, common_kernels, kernel_clusters
+from sparsity.graph.weights import Weights, layer_masks, layer_weights
 
 __all__ = [
     "ActivationCorrelation",

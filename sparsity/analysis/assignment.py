@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse.csgraph import connected_components
 
-from sparsity.analysis.weights import BoolArray, FloatArray, IntArray
+from sparsity.graph.weights import BoolArray, FloatArray, IntArray
 
 _TOLERANCE = 1e-12
 """Costs are sums of a few ratios in [0, 1]; differences below this are rounding."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sparsity.masks import Mask, masked_layers
 from sparsity.pruning.saliency import random_saliency
 from sparsity.pruning.selection import keep_highest
-from sparsity.randomness import derive_seed, named_generator
+from sparsity.seeding import derive_seed, named_generator
 
 Ablation = Literal["shuffle", "reinitialise", "invert", "random_same_ratios"]
 

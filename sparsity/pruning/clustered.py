@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsity.masks import masked_layers
-from sparsity.randomness import named_generator
+from sparsity.seeding import named_generator
 
 LONGEST_RUN = 3
 FIRST_LAYER_UNITS = 0.07

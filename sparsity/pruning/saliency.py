@@ -10,11 +10,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parameter import is_lazy
 
 from sparsity.errors import NonFiniteError, SparsityError
-from sparsity.forward import eval_mode, in_mode, refusing, substituted
-from sparsity.labels import require_labels
+from sparsity.forward.labels import require_labels
+from sparsity.forward.passes import eval_mode, in_mode, refusing, substituted
+from sparsity.forward.tensors import logits_of, tensors_in
 from sparsity.masks import masked_layers, masks, zero_pruned
-from sparsity.randomness import derive_seed, named_generator
-from sparsity.tensors import logits_of, tensors_in
+from sparsity.seeding import derive_seed, named_generator
 
 Saliency = Mapping[str, Tensor]
 """One tensor per masked layer, shaped like its weight, keyed by layer name; the highest are kept."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from sparsity.errors import SparsityError
 from sparsity.masks import Mask
 from sparsity.pruning.saliency import Saliency, require_finite
-from sparsity.randomness import named_generator
+from sparsity.seeding import named_generator
 
 
 @dataclass(frozen=True)

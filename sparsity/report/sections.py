@@ -5,14 +5,14 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sparsity.analysis.comparison import Comparison
+from sparsity.analysis.comparison.networks import Comparison
 from sparsity.errors import SparsityError
-from sparsity.report.curves import read_curves
+from sparsity.formatting import percent
+from sparsity.report.networks import MOST_COMPARED, Repeats, Setting, method_order, setting_labels
 from sparsity.report.page import code, details, items, paragraph, table
-from sparsity.report.runs import MOST_COMPARED, Repeats, Setting, method_order, setting_labels
 from sparsity.report.sources import LeftOut
 from sparsity.report.tables import asked_and_reached, differences_table, results_table, runs_table
-from sparsity.report.words import percent
+from sparsity.runs.curves import read_curves
 
 
 def lead(settings: Mapping[Setting, Repeats]) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from sparsity.errors import SparsityError
-from sparsity.run_files import read_config, read_summary
-from sparsity.run_folder import CHECKPOINTS, CONFIG, SUMMARY
-from sparsity.study.planned import not_begun
+from sparsity.runs.folder import CHECKPOINTS, CONFIG, SUMMARY
+from sparsity.runs.planned import not_begun
+from sparsity.runs.reading import read_config, read_summary
 
 Choice = Literal["best", "last"]
 T = TypeVar("T")

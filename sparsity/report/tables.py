@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from math import isfinite, nan
 from typing import NamedTuple
 
-from sparsity.analysis.comparison import Comparison, pair_means
-from sparsity.analysis.topology import Topology
-from sparsity.report.runs import Repeats, Run, Setting
-from sparsity.report.words import NOTHING, mean_and_deviation, percent, percents
+from sparsity.analysis.comparison.networks import Comparison, pair_means
+from sparsity.analysis.topology.network import Topology
+from sparsity.formatting import NOTHING, mean_and_deviation, percent, percents
+from sparsity.report.networks import Repeats, Run, Setting
 
 
 class Table(NamedTuple):

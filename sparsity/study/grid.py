@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from sparsity.errors import SparsityError
-from sparsity.yaml_files import load_yaml
+from sparsity.runs.yaml_files import load_yaml
 
 _KEYS = {"config", "set", "axes", "exclude"}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from sparsity.files import write_atomically
+from sparsity.atomic import write_atomically
 from sparsity.study.running import Run, summary
 
 SEED = "seed_everything"

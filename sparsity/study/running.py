@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sparsity.files import write_atomically
-from sparsity.run_files import read_summary
+from sparsity.atomic import write_atomically
+from sparsity.runs.reading import read_summary
 from sparsity.study.locks import try_lock
 
 Status = Literal["finished", "interrupted", "new"]

@@ -15,8 +15,8 @@ from torch.nn.utils import prune
 
 import sparsity.analysis
 from sparsity.analysis import connectivity, densities
-from sparsity.analysis.comparison import comparable_groups, compare, require_alignable, require_comparable
-from sparsity.analysis.topology import topology
+from sparsity.analysis.comparison.networks import comparable_groups, compare, require_alignable, require_comparable
+from sparsity.analysis.topology.network import topology
 from sparsity.errors import SparsityError
 from tests.networks_of_strangers import NETWORKS
 

@@ -7,7 +7,7 @@ from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from sparsity.analysis.unmasked import Unmasked
+from sparsity.analysis.topology.unmasked import Unmasked
 from sparsity.callbacks import DensityMonitor, GemMiner, Random
 from sparsity.callbacks.density import density_metrics, density_table
 from sparsity.masks import add_masks

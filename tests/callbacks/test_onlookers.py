@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from sparsity.callbacks import DensityMonitor, NetworkComparison, Random, StopOnDivergence, TopologyAnalysis
 from sparsity.callbacks.zeros import network_of
+from sparsity.forward.tensors import tensors_in
 from sparsity.masks import add_masks, maskable
-from sparsity.tensors import tensors_in
 from tests.networks_of_strangers import NETWORKS
 
 

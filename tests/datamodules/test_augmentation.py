@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sparsity.datamodules.augmentation import Normalise, crop_and_flip, random_crop_and_flip
-from sparsity.randomness import named_generator
+from sparsity.seeding import named_generator
 
 
 def one_by_one(images: Tensor, top: Tensor, left: Tensor, flip: Tensor, padding: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import optim
 from torch.optim import lr_scheduler
 
 from sparsity import callbacks, datamodules, networks
-from sparsity.cli import FitConfigs
+from sparsity.cli.fit_configs import FitConfigs
 from tests.fuzz.conftest import cases
 from tests.fuzz.values import huge_values, numbers, values, words
 
@@ -44,7 +44,7 @@ OTHERS = ("model.compile", "model_registry", "detect_anomaly", "profiler")
 
 def options() -> dict[str, Any]:
     """The arguments of `fit` itself with their types."""
-    parser = FitConfigs()._subcommand_parsers["fit"]
+    parser = FitConfigs().parser
     return {
         action.dest: getattr(action, "_typehint", None)
         for action in parser._actions

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsity.pruning.score_search import initial_scores, round_scores, score_penalty_gradient
-from sparsity.randomness import named_generator
+from sparsity.seeding import named_generator
 
 PENALTIES = {
     "l2": lambda p, w: (p**2).sum(),

@@ -12,8 +12,8 @@ from torch import nn
 
 from sparsity.interop import save_checkpoint
 from sparsity.networks import FC
-from sparsity.run_files import read_config, read_summary
-from sparsity.study.planned import write_planned
+from sparsity.runs.planned import write_planned
+from sparsity.runs.reading import read_config, read_summary
 
 SaveRun = Callable[..., Path]
 
@@ -74,7 +74,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_run_that_cannot_be_read_is_named_with_its_reason(save_run: SaveRun, tmp_path: Path, damage: str) -> None:
-    from sparsity.report.runs import read_runs
+    from sparsity.report.networks import read_runs
     from sparsity.report.sections import reasons
     from sparsity.report.sources import find_sources
 
@@ -147,7 +147,7 @@ def test_a_study_that_is_half_done_says_so(save_run: SaveRun, tmp_path: Path) ->
 def test_of_two_reports_that_start_at_once_one_gets_the_folder(
     sparsity: Any, save_run: SaveRun, tmp_path: Path
 ) -> None:
-    from sparsity.analysis.files import claim_folder
+    from sparsity.analysis.output import claim_folder
     from sparsity.errors import SparsityError
 
     assert claim_folder(tmp_path / "out", "index.html") == tmp_path / "out"

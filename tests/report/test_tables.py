@@ -1,8 +1,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from sparsity.analysis.comparison import compare
-from sparsity.report.runs import Repeats, Setting, by_setting, read_runs
+from sparsity.analysis.comparison.networks import compare
+from sparsity.report.networks import Repeats, Setting, by_setting, read_runs
 from sparsity.report.sources import find_sources
 from sparsity.report.tables import asked_and_reached, differences_table, results_table, runs_table
 

@@ -1,0 +1,1 @@
+"""What units answer to images."""

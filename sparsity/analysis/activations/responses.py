@@ -1,0 +1,137 @@
+"""What the units of every layer answer to images: real forward passes, watched operation by operation."""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any, Literal
+
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.overrides import TorchFunctionMode
+
+from sparsity.errors import SparsityError
+from sparsity.forward.passes import evaluating
+from sparsity.graph.layers import analysed_layers, placement, refusing, weight_of
+from sparsity.graph.operations import (
+    LAYERS,
+    NONLINEARITIES,
+    NORMALISATIONS,
+    SUMS,
+    UNIT_WISE,
+    BareWeights,
+    first_argument,
+    operation,
+)
+
+Point = Literal["post", "pre", "filters"]
+
+
+def responses(network: nn.Module, images: Tensor, point: Point = "post") -> dict[str, Tensor]:
+    """The units' responses to a batch of images.
+
+    Three points of a layer are defined, for any network:
+
+    - `pre`, before the nonlinearity: the layer's output with its bias, and after the normalisation that takes that
+      output directly, if there is one. The layer's own answer, before anything is added to it.
+    - `post`, after it: the output of the first nonlinearity that follows, past normalisation, pooling, dropout and
+      sums. In a residual block the second convolution (and a convolution in the shortcut) is followed by the
+      nonlinearity behind the sum, so its response there is the block's output, the activation that the network
+      really has; `pre` shows its own part. A layer that no nonlinearity follows (the output layer; softmax is
+      taken as part of the loss) has its `pre` response.
+    - `filters`: the layer's output when images pass through the bare weights of the whole network, without biases,
+      normalisations and nonlinearities, as the thesis did.
+
+    Args:
+        network: Any network; left unchanged.
+        images: `[batch, *input_shape]`, on any device.
+        point: Where to look.
+
+    Returns:
+        By layer name in registration order: `[batch, units, height, width]` of a Conv2d, `[batch, ..., units]` of a
+        Linear, on the network's device. A layer that runs several times is seen at its last run.
+
+    Raises:
+        SparsityError: If the point is unknown, the images do not fit, a layer did not run, or two share a weight.
+    """
+    if point not in ("post", "pre", "filters"):
+        raise SparsityError(f"there is no point called {point!r}; there are post, pre, filters")
+    layers = analysed_layers(network)
+    device, dtype = placement(network)
+    with ExitStack() as modes:
+        modes.enter_context(evaluating(network))
+        modes.enter_context(parametrize.cached())  # what a parametrised layer computes is one tensor then
+        owners = {id(weight_of(layer)): name for name, layer in layers.items()}
+        if shared := [name for name, layer in layers.items() if owners[id(weight_of(layer))] != name]:
+            other = owners[id(weight_of(layers[shared[0]]))]
+            raise SparsityError(
+                f"layers {shared[0]!r} and {other!r} share one weight: their answers cannot be told apart"
+            )
+        recorder = _Recorder(owners, after_nonlinearity=point == "post")
+        if point == "filters":
+            modes.enter_context(BareWeights())
+        modes.enter_context(refusing(network, f"images of shape {tuple(images.shape[1:])}"))
+        modes.enter_context(recorder)  # entered last, so it sees an operation first and what comes back of it
+        network(images.to(device, dtype))
+    if missing := [name for name in layers if name not in recorder.recorded]:
+        raise SparsityError(f"layer {missing[0]!r} does not run in the forward pass of {type(network).__name__}")
+    return {name: recorder.recorded[name] for name in layers}
+
+
+def unit_axis(layer: nn.Module) -> int:
+    """The axis of a layer's output that its units lie on."""
+    return 1 if isinstance(layer, nn.Conv2d) else -1
+
+
+class _Recorder(TorchFunctionMode):
+    """Follows each layer's output through the operations that come next."""
+
+    def __init__(self, owners: Mapping[int, str], after_nonlinearity: bool) -> None:
+        super().__init__()
+        self.recorded: dict[str, Tensor] = {}
+        self._owners = owners
+        self._after_nonlinearity = after_nonlinearity
+        # Tensors are known by identity, and kept alive so that no identity is used twice.
+        self._alive: list[Tensor] = []
+        self._own: dict[int, str] = {}  # tensors that are one layer's own answer
+        self._waiting: dict[int, frozenset[str]] = {}  # layers whose nonlinearity is still to come
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = operation(func)
+        source = id(first_argument(args, kwargs))
+        result = func(*args, **kwargs)
+        if name in LAYERS:
+            weight = args[1] if len(args) > 1 else kwargs["weight"]
+            if id(weight) in self._owners:
+                layer = self._owners[id(weight)]
+                self._follow(result, own=layer, waiting=frozenset({layer}))
+        elif name in NORMALISATIONS:
+            self._follow(result, own=self._own.get(source), waiting=self._waiting.get(source, frozenset()))
+        elif name in UNIT_WISE:
+            self._follow(result, own=None, waiting=self._waiting.get(source, frozenset()))
+        elif name in SUMS:
+            summands = [self._waiting.get(id(argument), frozenset()) for argument in args]
+            self._follow(result, own=None, waiting=frozenset().union(*summands))
+        elif name in NONLINEARITIES and self._after_nonlinearity:
+            for layer in self._waiting.get(source, frozenset()):
+                self._record(layer, result)
+            self._done(self._waiting.get(source, frozenset()))
+        return result
+
+    def _follow(self, result: Any, own: str | None, waiting: frozenset[str]) -> None:
+        if not isinstance(result, Tensor):
+            return
+        self._alive.append(result)
+        self._own.pop(id(result), None)  # an operation in place makes another thing of the same tensor
+        self._waiting[id(result)] = waiting
+        if own is not None:
+            self._own[id(result)] = own
+            self._record(own, result)
+
+    def _done(self, layers: frozenset[str]) -> None:
+        self._waiting = {tensor: waiting - layers for tensor, waiting in self._waiting.items()}
+
+    def _record(self, layer: str, response: Tensor) -> None:
+        # A copy: the network may go on to write into its tensors.
+        self.recorded[layer] = response.detach().clone()

@@ -1,0 +1,133 @@
+"""Distances of layers and networks whose units have no fixed order: match the units, then compare."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal, cast
+
+import numpy as np
+from scipy.spatial.distance import cdist
+from torch import nn
+
+from sparsity.analysis.assignment import assign, assign_breaking_ties
+from sparsity.analysis.comparison.unit_distance import Measure, unit_distances, vector_distance
+from sparsity.analysis.records import PER_UNIT
+from sparsity.errors import SparsityError
+from sparsity.graph.chain import chain_weights, permute_inputs, what_units_feed
+from sparsity.graph.weights import Array, FloatArray, IntArray, Weights, as_weights
+
+Align = Literal["independent", "propagate"]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerDistance:
+    """How far apart two layers are once their units are matched one to one.
+
+    Args:
+        mean_matched: Mean distance of matched units, in [0, 1]; the lowest that any matching reaches.
+        whole_layer: The same measure on the two layers as single vectors after reordering the second, in [0, 1].
+            Where several matchings are optimal it depends on which one was taken.
+        matching: `[units]`, the unit of the second layer for each unit of the first.
+    """
+
+    mean_matched: float
+    whole_layer: float
+    matching: IntArray = field(metadata=PER_UNIT)
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkDistance:
+    """How far apart two networks are, layer by layer.
+
+    Args:
+        layers: By layer name of the first network, in order.
+        mean: Mean of the layers' `mean_matched`, in [0, 1].
+    """
+
+    layers: dict[str, LayerDistance]
+    mean: float
+
+
+def layer_distance(a: Array, b: Array, measure: Measure) -> LayerDistance:
+    """Match the units of two layers one to one at the lowest total distance, and compare.
+
+    Args:
+        a: Weights `[units, ...]`.
+        b: Weights of the same shape.
+        measure: As in `unit_distances`.
+
+    Raises:
+        SparsityError: If the shapes differ or the measure is unknown.
+    """
+    if a.shape != b.shape:
+        raise SparsityError(
+            f"layers are compared unit by unit and need one shape, not {list(a.shape)} and {list(b.shape)}"
+        )
+    cost = unit_distances(a, b, measure)
+    return _compared(a, b, measure, cost, assign(cost))
+
+
+def network_distance(
+    a: nn.Module | Weights, b: nn.Module | Weights, measure: Measure, align: Align = "independent"
+) -> NetworkDistance:
+    """The mean distance of two networks' layers, paired in forward order.
+
+    Args:
+        a: A network, or effective weights by layer name.
+        b: Another of the same layer shapes; its layers may have other names.
+        measure: As in `unit_distances`.
+        align: `independent` matches every layer by itself, its inputs in their given order. `propagate` follows
+            the matchings (Liu et al. 2020): after a layer is matched, the inputs of b's next layer are put in the
+            matched order, by channels, and by blocks behind a flatten, before that one is matched. The output
+            layer is then compared in place, since its units are classes. Among equally good matchings the one
+            whose units feed the most alike wins, so that a relabelled copy is at distance 0 in every layer (but for
+            rare symmetric groups of units in networks whose weights are all equal). Only for chains: a residual
+            sum ties the order of several layers' units together, and is refused.
+
+    Raises:
+        SparsityError: If the networks' layers differ in number or shape, the measure is unknown, or `propagate` is
+            asked for networks that are not chains.
+    """
+    if align not in ("independent", "propagate"):
+        raise SparsityError(f"there is no alignment called {align!r}; there are independent, propagate")
+    read = as_weights if align == "independent" else chain_weights
+    weights_a, weights_b = read(a), read(b)
+    shapes_a, shapes_b = ([list(w.shape) for w in weights.values()] for weights in (weights_a, weights_b))
+    if shapes_a != shapes_b:
+        raise SparsityError(
+            f"only networks with the same layer shapes can be compared; these have {shapes_a} and {shapes_b}"
+        )
+    pairs = list(zip(weights_a.values(), weights_b.values(), strict=True))
+    if align == "independent":
+        distances = [layer_distance(layer_a, layer_b, measure) for layer_a, layer_b in pairs]
+    else:
+        distances = _propagated([layer for layer, _ in pairs], [layer for _, layer in pairs], measure)
+    layers = dict(zip(weights_a, distances, strict=True))
+    return NetworkDistance(layers, float(np.mean([layer.mean_matched for layer in distances])))
+
+
+def _propagated(a: Sequence[Array], b: Sequence[Array], measure: Measure) -> list[LayerDistance]:
+    fed_by_a, fed_by_b = what_units_feed(a), what_units_feed(b)
+    distances: list[LayerDistance] = []
+    for number, (layer_a, layer_b) in enumerate(zip(a, b, strict=True)):
+        aligned = permute_inputs(layer_b, distances[-1].matching) if distances else layer_b
+        cost = unit_distances(layer_a, aligned, measure)
+        if number == len(a) - 1:
+            matching = np.arange(len(layer_a))
+        else:
+            matching = assign_breaking_ties(cost, partial(_unlike, fed_by_a[number], fed_by_b[number]))
+        distances.append(_compared(layer_a, aligned, measure, cost, matching))
+    return distances
+
+
+def _unlike(a: FloatArray, b: FloatArray, rows_a: IntArray, rows_b: IntArray) -> FloatArray:
+    """Bray-Curtis dissimilarity `sum |a - b| / sum (a + b)` of non-negative rows, in [0, 1]; 0 if both are zero."""
+    a, b = a[rows_a], b[rows_b]
+    apart = cdist(a, b, "cityblock")
+    together = a.sum(axis=1)[:, None] + b.sum(axis=1)[None, :]
+    return cast(FloatArray, np.divide(apart, together, out=np.zeros_like(apart), where=together > 0))
+
+
+def _compared(a: Array, b: Array, measure: Measure, cost: FloatArray, matching: IntArray) -> LayerDistance:
+    mean_matched = float(cost[np.arange(len(cost)), matching].mean())
+    return LayerDistance(mean_matched, vector_distance(a, b[matching], measure), matching)

@@ -1,0 +1,141 @@
+"""From a checkpoint file of any known kind to one of our networks."""
+
+import os
+from collections.abc import Mapping
+from typing import get_args
+
+import torch
+from torch import Tensor, nn
+
+from sparsity.checkpoints.files import Checkpoint, FilePath, read_checkpoint
+from sparsity.checkpoints.layouts import Kind, MaskChoice, State, detect_kind, translate
+from sparsity.checkpoints.networks import NetworkConfig, build_network, infer_config, read_config
+from sparsity.errors import SparsityError
+from sparsity.masks import MASK, add_masks, add_masks_of, maskable, masked_layers, masks, set_mask
+
+_SUFFIX = f".{MASK}"
+
+
+def load_network(path: FilePath, kind: Kind | None = None, mask: MaskChoice = "effective") -> nn.Module:
+    """Read a network from a checkpoint of this package, of SynFlow's program or of Gem-Miner's.
+
+    Foreign networks become an `FC` or a `ResNet` with the same outputs, up to Gem-Miner's final log-softmax, which
+    is left out. Code in the file is not run, and no class outside `sparsity.networks` is imported because a file
+    names it. Layers for which the file has no mask get none, unless it has no masks at all: then all layers get one
+    that keeps everything.
+
+    Args:
+        path: The file.
+        kind: Who wrote it; by default its keys tell.
+        mask: For Gem-Miner: the `effective` mask `flag * (scores > 0.5)`, which its forward pass uses, or the `flag`
+            alone. Before the search every flag is set, and the effective mask keeps the half with the higher scores.
+
+    Returns:
+        The network on the CPU, in training mode like every new module, with masks; pruned weights are zero.
+
+    Raises:
+        SparsityError: If there is no such file, or it is not what was expected; the message says what was.
+    """
+    if kind not in (None, *get_args(Kind)):
+        raise SparsityError(f"kind must be one of {', '.join(get_args(Kind))}, not {kind!r}")
+    if mask not in get_args(MaskChoice):
+        raise SparsityError(f"mask must be one of {', '.join(get_args(MaskChoice))}, not {mask!r}")
+    checkpoint = read_checkpoint(path)
+    try:
+        return _network(checkpoint, kind, mask)
+    except SparsityError as error:
+        raise SparsityError(f"cannot read a network from {os.fspath(path)}: {error}") from error
+
+
+def load_masks(path: FilePath, network: nn.Module) -> dict[str, Tensor]:
+    """Read the masks of a network of the same architecture, whoever made it; without masks, what is not zero is kept.
+
+    Args:
+        path: A checkpoint of any network with masks or zeros, or one that `load_network` reads.
+        network: Where the masks are to fit; left unchanged.
+
+    Returns:
+        A mask for every masked layer of `network`, bool and of its shape, on the CPU.
+
+    Raises:
+        SparsityError: If there is no such file, or its masks do not fit.
+    """
+    state: State = read_checkpoint(path).state
+    expected = masks(network)
+    if _has_zeros_for_masks(state, expected):
+        state = {f"{name}{_SUFFIX}": state[f"{name}.weight"] != 0 for name in expected}
+    if not all(f"{name}{_SUFFIX}" in state for name in expected):
+        state = translate(state, detect_kind(state), "effective")
+    for name, mask in expected.items():
+        found = state.get(f"{name}{_SUFFIX}")
+        if found is None or found.shape != mask.shape:
+            shape = "no mask" if found is None else f"a mask shaped {list(found.shape)}"
+            raise SparsityError(
+                f"the masks in {os.fspath(path)} are of another network: for layer {name!r}, shaped "
+                f"{list(mask.shape)}, it has {shape}; give a checkpoint of the same architecture"
+            )
+    return {name: state[f"{name}{_SUFFIX}"].bool() for name in expected}
+
+
+def _has_zeros_for_masks(state: State, expected: Mapping[str, Tensor]) -> bool:
+    weights = [state.get(f"{name}.weight") for name in expected]
+    if any(key.endswith((_SUFFIX, ".flag")) for key in state) or any(weight is None for weight in weights):
+        return False
+    return any(bool((weight == 0).any()) for weight in weights if weight is not None)
+
+
+def _network(checkpoint: Checkpoint, kind: Kind | None, mask: MaskChoice) -> nn.Module:
+    if kind is None:
+        kind = "sparsity" if checkpoint.from_classifier else detect_kind(checkpoint.state)
+    state = translate(checkpoint.state, kind, mask)
+    config = read_config(checkpoint.hyper_parameters) if kind == "sparsity" else None
+    if config is not None and not _has_tensors_for(config, state):
+        raise SparsityError(f"it names a network of depth {config['init_args']['depth']} and has {len(state)} tensors")
+    config = config or infer_config(state)
+    with torch.device("meta"):  # whatever size a file asks for, nothing is allocated before it is known to fit
+        _require_tensors_of(build_network(config), state)
+    network = build_network(config)
+    _fill(network, state)
+    return network
+
+
+def _has_tensors_for(config: NetworkConfig, state: State) -> bool:
+    depth = config["init_args"].get("depth", 0)
+    return not isinstance(depth, int) or depth <= len(state)
+
+
+def _require_tensors_of(network: nn.Module, state: State) -> None:
+    """Refuse a state dict whose keys or shapes are not the network's, masks aside.
+
+    Raises:
+        SparsityError: Names the first that does not fit.
+    """
+    masks = {f"{name}{_SUFFIX}" for name in maskable(network)}
+    expected, name = network.state_dict(), type(network).__name__
+    if missing := sorted(expected.keys() - state.keys()):
+        raise SparsityError(f"{missing[0]!r}, which the {name} needs, is missing, as are {len(missing) - 1} others")
+    if unexpected := sorted(state.keys() - expected.keys() - masks):
+        raise SparsityError(f"the {name} has no place for {unexpected[0]!r} and {len(unexpected) - 1} others")
+    for key, tensor in expected.items():
+        if state[key].shape != tensor.shape:
+            raise SparsityError(
+                f"{key!r} of the {name} must be shaped {list(tensor.shape)}, not {list(state[key].shape)}"
+            )
+
+
+def _fill(network: nn.Module, state: State) -> None:
+    """Copy a state dict into a network without masks, and add those that it holds.
+
+    Of a network that was saved without masks, what is zero is pruned, layers of zeros alone included: nothing of it is
+    about to train.
+    """
+    found = {name: state[f"{name}{_SUFFIX}"] for name in maskable(network) if f"{name}{_SUFFIX}" in state}
+    network.load_state_dict({key: tensor for key, tensor in state.items() if not key.endswith(_SUFFIX)})
+    if found:
+        add_masks_of(network, {f"{name}{_SUFFIX}": mask for name, mask in found.items()})
+        add_masks(network, exclude=[name for name in maskable(network) if name not in found])
+        set_mask(network, found)
+        return
+    add_masks(network)
+    if any(not mask.all() for mask in masks(network).values()):
+        set_mask(network, {name: layer.get_parameter("weight") != 0 for name, layer in masked_layers(network).items()})

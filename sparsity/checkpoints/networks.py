@@ -1,0 +1,124 @@
+"""Which of our networks a state dict belongs to, in the form in which Lightning's checkpoints say it."""
+
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+import torch
+from torch import nn
+
+from sparsity import networks
+from sparsity.checkpoints.layouts import State
+from sparsity.errors import SparsityError
+
+
+class NetworkConfig(TypedDict):
+    """A class of `sparsity.networks` and its arguments, as LightningCLI stores them among the hyper-parameters."""
+
+    class_path: str
+    init_args: dict[str, Any]
+
+
+def infer_config(state: State) -> NetworkConfig:
+    """Find the `FC` or `ResNet` that has tensors of these shapes.
+
+    Sizes that leave no trace in the tensors are guessed: FC inputs count as a square image with one or three
+    channels if they can be one, and ResNet images as 32 x 32. Neither changes what the network computes.
+
+    Args:
+        state: Tensors named as in our networks.
+
+    Raises:
+        SparsityError: If the tensors belong to neither.
+    """
+    if "fc1.weight" in state:
+        return {"class_path": "sparsity.networks.FC", "init_args": _fc_arguments(state)}
+    if "conv.weight" in state and "fc.weight" in state:
+        return {"class_path": "sparsity.networks.ResNet", "init_args": _resnet_arguments(state)}
+    raise SparsityError(
+        f"its layers ({', '.join(list(state)[:3])}, ...) are neither those of an FC (fc1, fc2, ...) nor of a ResNet "
+        "(conv, bn, blocks.0.conv1, ..., fc); build a network of another class yourself and load the file's state_dict"
+    )
+
+
+def read_config(hyper_parameters: object) -> NetworkConfig | None:
+    """Find the network that a checkpoint names in its hyper-parameters, if it is one of ours.
+
+    Args:
+        hyper_parameters: Whatever the file has there; not trusted.
+
+    Returns:
+        The class and its arguments; None if nothing is named, or a class outside `sparsity.networks`, which is never
+        imported because a file says so.
+    """
+    network = hyper_parameters.get("network") if isinstance(hyper_parameters, Mapping) else None
+    if not isinstance(network, Mapping):
+        return None
+    class_path, arguments = network.get("class_path"), network.get("init_args", {})
+    if not isinstance(class_path, str) or class_path not in _classes() or not isinstance(arguments, Mapping):
+        return None
+    return {"class_path": class_path, "init_args": dict(arguments)}
+
+
+def build_network(config: NetworkConfig) -> nn.Module:
+    """Make the network of a configuration; torch's global generator is left as it was.
+
+    Raises:
+        SparsityError: If the arguments do not make a network.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return _classes()[config["class_path"]](**config["init_args"])
+    except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
+        raise SparsityError(
+            f"{config['class_path']} cannot be built with the arguments {config['init_args']}: {error}"
+        ) from error
+
+
+def _classes() -> dict[str, type[nn.Module]]:
+    found = [member for _, member in inspect.getmembers(networks, inspect.isclass) if issubclass(member, nn.Module)]
+    # LightningCLI writes the short path, a config written by hand may name the module that defines the class.
+    return {f"{path}.{cls.__name__}": cls for cls in found for path in ("sparsity.networks", cls.__module__)}
+
+
+def _fc_arguments(state: State) -> dict[str, Any]:
+    depth = sum(re.fullmatch(r"fc\d+\.weight", key) is not None for key in state)
+    first, last = _shape(state, "fc1.weight", 2), _shape(state, f"fc{depth}.weight", 2)
+    bias = "none"
+    if "fc1.bias" in state:
+        bias = "all" if f"fc{depth}.bias" in state else "hidden"
+    arguments = {"input_shape": _image_shape(first[1]), "num_classes": last[0], "depth": depth, "bias": bias}
+    return arguments if depth == 1 else {**arguments, "width": first[0]}
+
+
+def _resnet_arguments(state: State) -> dict[str, Any]:
+    width, channels, *_ = _shape(state, "conv.weight", 4)
+    num_classes, _ = _shape(state, "fc.weight", 2)
+    blocks = len({found[1] for key in state if (found := re.match(r"blocks\.(\d+)\.", key))})
+    return {
+        "depth": 2 * blocks + 2,
+        "width": width,
+        "input_shape": [channels, 32, 32],
+        "num_classes": num_classes,
+        "affine": "bn.weight" in state,
+        "output_bias": "fc.bias" in state,
+        "shortcut_scale": any(re.fullmatch(r"blocks\.\d+\.shortcut\.weight", key) for key in state),
+    }
+
+
+def _shape(state: State, key: str, dimensions: int) -> list[int]:
+    if key not in state:
+        raise SparsityError(f"{key!r} is missing")
+    shape = list(state[key].shape)
+    if len(shape) != dimensions:
+        raise SparsityError(f"{key} must have {dimensions} dimensions, not the shape {shape}")
+    return shape
+
+
+def _image_shape(features: int) -> list[int]:
+    for channels in (1, 3):
+        side = round((features / channels) ** 0.5)
+        if channels * side**2 == features:
+            return [channels, side, side]
+    return [features]

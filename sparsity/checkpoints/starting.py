@@ -1,0 +1,69 @@
+"""Starting a new run from the weights and masks of another one, of whatever data, optimizer or program."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+
+from torch import Tensor, nn
+
+from sparsity.checkpoints.files import FilePath, read_checkpoint
+from sparsity.checkpoints.layouts import detect_kind, translate
+from sparsity.errors import SparsityError
+from sparsity.masks import MASK, add_masks, masked_layers, remove_masks, set_mask
+
+
+def load_weights(network: nn.Module, path: FilePath) -> None:
+    """Give a network the tensors of a file; masks in it are set, and layers without one there keep theirs.
+
+    Args:
+        network: With masks; changed in place.
+        path: A checkpoint of this program, of SynFlow's or Gem-Miner's, or a state dict; code in it is not run.
+
+    Raises:
+        SparsityError: If there is no such file, or it is of another network; nothing is changed then.
+    """
+    expected = network.state_dict()
+    found = _translated(read_checkpoint(path).state, expected)
+    masks = {f"{name}.{MASK}".lstrip("."): name for name in masked_layers(network)}
+    for key in [*expected, *found]:
+        there, here = found.get(key), expected.get(key)
+        if there is None and key in masks:
+            continue
+        if here is None and key.endswith(MASK) and key.removesuffix("_mask") in expected:
+            raise SparsityError(
+                f"{os.fspath(path)} has a mask for {key.removesuffix(f'.{MASK}')!r}, which is excluded from masking "
+                "here; take it out of dense_layers"
+            )
+        if there is None or here is None or there.shape != here.shape:
+            raise SparsityError(
+                f"{os.fspath(path)} has the weights of another network than {type(network).__name__} as it is "
+                f"configured: {key} is {_shape(there)} there and {_shape(here)} here; give a checkpoint of the same one"
+            )
+    for key in masks.keys() & found.keys():
+        if not ((found[key] == 0) | (found[key] == 1)).all():
+            raise SparsityError(f"{os.fspath(path)} is damaged: {key} is no mask, it has values other than 0 and 1")
+    network.load_state_dict(expected | {key: tensor for key, tensor in found.items() if key not in masks})
+    if not masks.keys() & found.keys():  # saved without masks: what is zero is pruned
+        remove_masks(network)
+        add_masks(network)
+    elif dense := [masks[key] for key in masks if key not in found]:
+        warnings.warn(
+            f"{', '.join(dense)} had no mask in {os.fspath(path)}, and can be pruned here; "
+            f"model.dense_layers [{', '.join(dense)}] leaves as it was",
+            stacklevel=2,
+        )
+    set_mask(network, {masks[key]: found[key].bool() for key in masks.keys() & found.keys()})
+
+
+def _translated(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Another program's tensors by our names; ours, and those of no known program, as they are."""
+    if all(key in state for key in expected if not key.endswith(MASK)):
+        return state
+    with suppress(SparsityError):
+        return translate(state, detect_kind(state))
+    return state
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "missing" if tensor is None else str(list(tensor.shape))

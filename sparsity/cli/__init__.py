@@ -1,0 +1,63 @@
+"""The command line: a file per command, each a parser and a call."""
+
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+
+COMMANDS = ("analyze", "convert", "report", "study")
+"""Those that run without a Trainer: `sparsity.cli.NAME` has a `parser` and a `run`."""
+
+_NOT_FOR_OUR_USERS = (
+    # Lightning's own use of a deprecated name in torch.
+    r".*isinstance\(treespec, LeafSpec\).*",
+    # Metrics are logged once per epoch here, whatever the interval of steps is.
+    r"The number of training batches .* is smaller than the logging interval",
+    # Images are in memory: more workers are slower.
+    r"The '\w+_dataloader' does not have many workers",
+)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line; a user's mistake or a full disk ends in one sentence on stderr and exit code 2.
+
+    Ended by Ctrl-C or SIGTERM, the exit code is that of shells: 128 and the number of the signal.
+    """
+    from sparsity.diagnosis import sentence_of  # here, so that this package itself needs nothing but Python
+
+    for message in _NOT_FOR_OUR_USERS:
+        warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)
+    arguments = sys.argv[1:] if args is None else list(args)
+    try:
+        _run(arguments, args)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        mistake = sentence_of(error)
+        if mistake is None:
+            raise
+        from sparsity.distributed import is_first_to_say
+
+        if is_first_to_say(mistake):
+            print(f"error: {mistake}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _run(arguments: Sequence[str], given: Sequence[str] | None) -> None:
+    if arguments and arguments[0] in COMMANDS:
+        from sparsity.cli.parser import made
+
+        command = import_module(f"sparsity.cli.{arguments[0]}")
+        command.run(**made(command.parser(), arguments[1:]))
+    else:
+        from sparsity.cli.lightning import SparsityCLI
+
+        SparsityCLI(given)
+
+
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage()

@@ -1,0 +1,233 @@
+"""The command `analyze`."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import TypeVar
+
+from pytorch_lightning import LightningDataModule
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor, nn
+
+from sparsity.analysis.activations.responses import Point
+from sparsity.analysis.comparison.distance import Align
+from sparsity.analysis.comparison.networks import (
+    Comparison,
+    Names,
+    comparable_groups,
+    compare,
+    pair_means,
+    require_alignable,
+)
+from sparsity.analysis.output import claim_folder, write_comparisons, write_json, write_topologies
+from sparsity.analysis.topology.network import Topology, summary, topology
+from sparsity.checkpoints.layouts import MaskChoice
+from sparsity.checkpoints.loading import load_network
+from sparsity.cli.parser import OneSentenceParser, add_options_of, command_parser
+from sparsity.errors import SparsityError, require_whole_number
+from sparsity.evaluation import measure_accuracy, read_test_images
+from sparsity.masks import masked_layers
+from sparsity.runs.folder import CHECKPOINTS
+
+T = TypeVar("T")
+
+_PAIR_COLUMNS = ("nnstd", "sasd", "maed", "iou", "correlation")
+LONGEST_NAME = 80
+_MOST_PAIRS = 15
+"""More are not read in a terminal."""
+
+
+def parser() -> OneSentenceParser:
+    """Of the arguments of `analyze`."""
+    own = command_parser("analyze", "Analyse and compare trained networks, ours and published ones.")
+    files = "Checkpoints of this program, of SynFlow's or of Gem-Miner's, in any mix."
+    labels = "Names of the networks in tables and figures, one per checkpoint. Default: from the paths."
+    own.add_argument("checkpoints", nargs="+", type=str, help=files)
+    own.add_argument("--names", nargs="+", type=str, help=labels)
+    add_options_of(own, analyze, given=("checkpoints", "names"))
+    return own
+
+
+def analyze(
+    checkpoints: list[str],
+    output: str,
+    names: list[str] | None = None,
+    data: LightningDataModule | None = None,
+    images: int = 600,
+    align: Align = "independent",
+    point: Point = "post",
+    mask: MaskChoice = "effective",
+) -> None:
+    """Analyse trained networks, and compare those of one architecture pair by pair.
+
+    Writes layers.csv, units.csv, summary.json and figures (PNG and PDF); for two networks and more also distances.csv
+    and .json, overlaps.csv; with data also correlations, what excites the first layers, and test accuracies.
+
+    Args:
+        checkpoints: Files of this program, of SynFlow's or of Gem-Miner's, in any mix; of a run's folder, its best.
+        output: A new or empty folder.
+        names: Of the networks in tables and figures, one per checkpoint. Default: from the paths.
+        data: Test images to correlate activations on and to measure accuracy, for example MNIST.
+        images: How many test images to correlate activations on.
+        align: Match each layer on its own, or propagate a layer's matching into the next one (chains only).
+        point: Take activations after the nonlinearity, before it, or of bare filters.
+        mask: For Gem-Miner's files: the mask its forward pass uses, or the flags alone.
+
+    Raises:
+        SparsityError: If a file cannot be read, names do not fit, or the folder is not empty.
+    """
+    require_whole_number("images", images, at_least=1)
+    checkpoints = [checkpoint_in(path) for path in checkpoints]
+    names = _names(checkpoints, names)
+    networks = {name: load_network(path, mask=mask).eval() for name, path in zip(names, checkpoints, strict=True)}
+    require_alignable(networks, align)
+    folder = claim_folder(output)
+    topologies = {name: topology(network) for name, network in _tracked(networks.items(), "networks")}
+    summaries = {name: {"checkpoint": path, **summary(topologies[name])}
+                 for name, path in zip(names, checkpoints, strict=True)}  # fmt: skip
+    inputs, labels = read_test_images(data)
+    if labels is not None:
+        for name, network in networks.items():
+            summaries[name]["test_accuracy"] = measure_accuracy(network, inputs, labels)
+
+    groups = comparable_groups(networks)
+    if len(groups) > 1:
+        print("Networks of different architectures are compared among their own:", *map(list, groups), sep="\n  ")
+    comparisons = [
+        compare(group, None if labels is None else inputs[:images], align, point, _tracked_pairs)
+        for group in groups
+        if len(group) > 1
+    ]
+    # Nothing is written before now, so that data that do not fit leave the folder as empty as it has to be.
+    write_topologies(folder, topologies)
+    if comparisons:
+        write_comparisons(folder, comparisons)
+    write_json(folder / "summary.json", summaries)
+    _save_figures(folder, [{name: topologies[name] for name in group} for group in groups], comparisons)
+    if labels is not None:
+        _save_image_figures(folder, networks, inputs[:images])
+    _print_tables(summaries, comparisons)
+    print(f"written to {folder}")
+
+
+def checkpoint_in(path: str) -> str:
+    """The best checkpoint of a run whose folder is given, else its last one; a file as it is.
+
+    Raises:
+        SparsityError: If the folder has neither.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return path
+    inside = folder if folder.name == CHECKPOINTS else folder / CHECKPOINTS
+    for name in ("best.ckpt", "last.ckpt"):
+        if (found := inside / name).is_file():
+            print(f"{path} is a folder; its network is {found}")
+            return str(found)
+    raise SparsityError(f"{path} is a folder without a checkpoint of its own; give the path of a checkpoint in it")
+
+
+def _names(checkpoints: Sequence[str], names: Sequence[str] | None) -> list[str]:
+    """Given names, or the files' names with as many of their folders as make them differ (`version_3/best`)."""
+    if names is not None:
+        if len(names) != len(checkpoints) or len(set(names)) != len(names):
+            raise SparsityError(f"give one name per checkpoint, all different: {len(checkpoints)}, not {list(names)}")
+        for name in names:
+            if not name or not name.isprintable() or len(name) > LONGEST_NAME:
+                raise SparsityError(f"a name has 1 to {LONGEST_NAME} characters on one line, not {name[:40]!a}")
+        return list(names)
+    if twice := [path for path, times in Counter(map(str, map(Path, checkpoints))).items() if times > 1]:
+        raise SparsityError(f"{twice[0]} is given twice; give it once, or names that tell the two apart")
+    paths = [Path(path).resolve().with_suffix("").parts for path in checkpoints]
+    paths = [tuple(part for part in parts if part != "checkpoints") for parts in paths]
+    for depth in range(1, max(map(len, paths)) + 1):
+        short = ["/".join(parts[-depth:]) for parts in paths]
+        if len(set(short)) == len(short):
+            return short
+    return list(checkpoints)  # the same file names with different suffixes
+
+
+def _save_figures(folder: Path, groups: Sequence[Mapping[str, Topology]], comparisons: Sequence[Comparison]) -> None:
+    # Drawing is imported here: it takes a second that `--help` should not.
+    from sparsity.plotting.figures import comparison_figures, topology_figures
+    from sparsity.plotting.plots import save_figure
+
+    number = {tuple(group): n for n, group in enumerate(groups, start=1)}
+    sources = [(number[tuple(group)], topology_figures(group)) for group in groups]
+    sources += [(number[comparison.names], comparison_figures(comparison)) for comparison in comparisons]
+    for group, figures in _tracked(sources, "figures"):
+        for name, figure in figures:
+            save_figure(figure, folder / (name if len(groups) == 1 else f"group_{group}_{name}"))
+
+
+def _save_image_figures(folder: Path, networks: Mapping[str, nn.Module], images: Tensor) -> None:
+    from sparsity.plotting.figures import image_figures
+    from sparsity.plotting.plots import save_figure
+
+    file_names = names_of_files(list(networks))
+    for name, network in _tracked(networks.items(), "first layers"):
+        for figure_name, figure in image_figures(network, images, next(iter(masked_layers(network)))):
+            save_figure(figure, folder / f"{figure_name}_{file_names[name]}")
+
+
+def names_of_files(names: Sequence[str]) -> dict[str, str]:
+    """A part of a file's name for each of some names: readable, short, and different from the others'."""
+    short = [re.sub(r"[^A-Za-z0-9.+-]+", "_", name)[-LONGEST_NAME:] for name in names]
+    seen, found = set[str](), dict[str, str]()
+    for name, text in zip(names, short, strict=True):
+        tries = (text if number == 1 else f"{text}_{number}" for number in count(1))
+        found[name] = next(one for one in tries if one.lower() not in seen)  # some file systems fold capitals
+        seen.add(found[name].lower())
+    return found
+
+
+def _print_tables(summaries: Mapping[str, Mapping[str, object]], comparisons: Sequence[Comparison]) -> None:
+    columns = ("kept", "density", "effective_density", "dead", "test_accuracy")
+    shown = [column for column in columns if all(column in row for row in summaries.values())]
+    rows = [[name, *(_cell(row[column]) for column in shown)] for name, row in summaries.items()]
+    console = Console()
+    console.print(_table(["network", *(column.replace("_", " ") for column in shown)], rows))
+    for comparison in comparisons:
+        if len(comparison.pairs) > _MOST_PAIRS:
+            print(
+                f"{len(comparison.pairs)} pairs of {len(comparison.names)} networks: see distances.csv and the matrices"
+            )
+            continue
+        means = [pair_means(pair) for pair in comparison.pairs]
+        values = [name for name in _PAIR_COLUMNS if name in means[0]]
+        rows = [
+            [pair.a, pair.b, *(f"{mean[value]:.3f}" for value in values)]
+            for pair, mean in zip(comparison.pairs, means, strict=True)
+        ]
+        console.print(_table(["network", "and", *values], rows))
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table()
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("network", "and") else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))  # what looks like markup in a name is part of it
+    return table
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.2%}"
+    return f"{value:,}"
+
+
+def _tracked(items: Iterable[T], what: str) -> Iterable[T]:
+    return track(list(items), description=what, transient=True)
+
+
+def _tracked_pairs(pairs: Sequence[Names]) -> Iterable[Names]:
+    return _tracked(pairs, "pairs")
+
+
+run = analyze

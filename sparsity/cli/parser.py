@@ -1,0 +1,105 @@
+"""Parsers whose errors are one sentence, and what they know of the names that a user may have meant."""
+
+import sys
+from collections.abc import Callable, Sequence
+from inspect import signature
+from typing import Any, NoReturn
+
+import pytorch_lightning as pl
+import torch
+import yaml
+from jsonargparse import get_loader, set_loader
+from pytorch_lightning.cli import LightningArgumentParser
+from torch.optim import lr_scheduler
+from typing_extensions import override
+
+# Importing them makes their classes known to YAML and flags by their bare names.
+import sparsity.callbacks
+import sparsity.datamodules
+import sparsity.networks
+from sparsity.classifier import SparseClassifier
+from sparsity.cli.class_paths import require_classes
+from sparsity.cli.parser_errors import one_sentence
+from sparsity.runs.yaml_files import require_bounded
+from sparsity.trainer.internals import instantiate
+
+_load_unbounded = get_loader("yaml")
+
+
+def _load_bounded(text: str) -> Any:
+    require_bounded(text)
+    return _load_unbounded(text)
+
+
+set_loader("yaml", _load_bounded, (yaml.YAMLError,))
+
+
+class OneSentenceParser(LightningArgumentParser):
+    """A parser whose errors are one sentence, without pages of usage before it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"prog": "sparsity", **kwargs})
+
+    @override
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if not self.exit_on_error:  # a parser within a parser, whose caller adds where it happened
+            super().error(message, ex)
+        own = [action.dest for action in self._actions]
+        options = _options() if "trainer.max_epochs" in own or self._subcommands_action is not None else own
+        print(f"error: {sentence(message, options)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def command_parser(name: str, description: str) -> OneSentenceParser:
+    """A parser for a command that runs without a Trainer.
+
+    Args:
+        name: Of the command.
+        description: What it does, in one sentence.
+    """
+    return OneSentenceParser(prog=f"sparsity {name}", description=description)
+
+
+def add_options_of(parser: OneSentenceParser, function: Callable[..., Any], given: Sequence[str]) -> None:
+    """Add an option for each parameter of the function that a command runs.
+
+    Args:
+        parser: Of the command.
+        function: Its docstring has the help.
+        given: Parameters that are arguments already, or none of the user's business.
+    """
+    skip: set[str | int] = set(given)
+    parser.add_function_arguments(function, skip=skip, as_group=False)
+
+
+def made(parser: OneSentenceParser, arguments: Sequence[str]) -> dict[str, Any]:
+    """What a command's arguments say, with objects made of the classes that they name."""
+    parsed = parser.parse_args(list(arguments))
+    require_classes(parsed)
+    values: dict[str, Any] = instantiate(parser, parsed).as_dict()
+    return values
+
+
+def sentence(message: str, options: Sequence[str] = ()) -> str:
+    """A message of the parser's in one sentence, with the names of all classes that may have been meant."""
+    packages = (sparsity.callbacks, sparsity.datamodules, sparsity.networks, torch.optim, lr_scheduler)
+    names = {name for package in packages for name, value in vars(package).items() if isinstance(value, type)}
+    return one_sentence(message, sorted(names), options)
+
+
+def _options() -> list[str]:
+    """The options of a fit by their dotted names, those of classes that can be chosen too, but for schedules' many."""
+    chosen = {
+        "trainer": (pl.Trainer,),
+        "model": (SparseClassifier,),
+        "pruner": _public(sparsity.callbacks, sparsity.callbacks.PruningCallback),
+        "data": _public(sparsity.datamodules, pl.LightningDataModule),
+        "model.network": _public(sparsity.networks, torch.nn.Module),
+        "model.optimizer": _public(torch.optim, torch.optim.Optimizer),
+    }
+    names = [(place, name) for place, kinds in chosen.items() for kind in kinds for name in signature(kind).parameters]
+    return list(dict.fromkeys(f"{place}.{name}" for place, name in names))
+
+
+def _public(package: Any, kind: type) -> list[type]:
+    return [value for value in vars(package).values() if isinstance(value, type) and issubclass(value, kind)]

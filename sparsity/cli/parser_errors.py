@@ -1,0 +1,70 @@
+"""The parser's errors in one sentence: jsonargparse reports every type it tried, over many lines."""
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+
+_NOISE = re.compile(
+    r"(Does not validate against|Subtypes:|Errors:|Given value|Problem with given class_path|Expected a path but)"
+    r"|Expected a <class 'NoneType'>"
+)
+_NO_CLASS = re.compile(r"Option '(.+)' is not accepted.*class_path='(?:torch\.optim\.Optimizer|typing\.Union)'")
+"""Of an optimizer or schedule whose class is not given the parser takes the base class."""
+
+
+def one_sentence(message: str, class_names: Iterable[str] = (), options: Sequence[str] = ()) -> str:
+    """What is wrong, where, and what to do instead.
+
+    Args:
+        message: From jsonargparse: nested keys and every alternative that failed.
+        class_names: Bare names of classes that could have been meant by an unknown one.
+        options: Dotted names of options that could have been meant by one that nobody knows.
+    """
+    if unrecognized := re.match(r"unrecognized arguments: --([\w.]+)", message):
+        meant = meant_option(unrecognized[1], options)
+        hint = f"did you mean --{meant}?" if meant else "--help lists those there are"
+        return f"there is no option --{unrecognized[1]}; {hint}"
+    key = ""
+    for part in re.findall(r'Parser key "([^"]+)"', message):
+        # Within lists a key is told twice.
+        key = key if key.endswith(f".{part}") else f"{key}.{part}".lstrip(".")
+    lines = [re.sub(r'Parser key "[^"]+":', "", line).strip(" -") for line in message.splitlines()]
+    reasons = [line for line in lines if line and not _NOISE.match(line)]
+    reason = reasons[0] if reasons else " ".join(message.split())
+    reason = re.sub(r"^Type typing\.Callable\[.*\] expects a function or a callable class: ", "", reason)
+    chosen = re.search(r"given class_path '(?:[\w.]*\.)?(\w+)'", message)
+
+    if unknown := re.match(r"Expected a dot import path string: (.+)", reason):
+        names = {name.lower(): name for name in class_names}
+        close = [names[name] for name in difflib.get_close_matches(unknown[1].lower(), names, n=1)]
+        hint = f"did you mean {close[0]}?" if close else f"--{key}.help lists the classes there are"
+        return f"{key}: no class is called {unknown[1]}; {hint}"
+    if wrong := re.match(r"Expected a <class '(\w+)'>(?:\. Got value:\s*(.*))?$", reason):
+        # Where several types are allowed, the value stands after them, by itself.
+        value = wrong[2] if wrong[2] is not None else "".join(re.findall(r"Given value: (.*)", message)[:1])
+        return f"{key} must be of type {wrong[1]}, not {value or 'empty'}"
+    if re.match(r"Expected a <class 'collections\.abc\.Sequence'>", reason):
+        return f"{key} is a list: write [{reason.rpartition('Got value: ')[2]}]"
+    if no_class := re.match(
+        r"Option '(.+)' is not accepted.*class_path='(?:torch\.optim\.Optimizer|typing\.Union)'", reason
+    ):
+        example = "StepLR" if key.endswith("lr_scheduler") else "SGD"
+        return f"{key} has no class yet to take {no_class[1]}: give --{key} {example} --{key}.{no_class[1]} VALUE"
+    if chosen and (option := re.match(r"Option '(.+)' is not accepted", reason)):
+        return f"{key}: {chosen[1]} has no argument {option[1]}; --{key}.help={chosen[1]} lists those it has"
+    if chosen and (required := re.match(r"the following arguments are required: (.+)", reason)):
+        return f"{key}: {chosen[1]} needs {required[1]}; give --{key}.{required[1].split(', ')[0]}"
+    return f"{key}: {reason}" if key else reason
+
+
+def meant_option(name: str, options: Sequence[str]) -> str | None:
+    """The option that an unknown one stands for: of the same last part, or that ends in it, or that is nearly it."""
+    last = name.rpartition(".")[2]
+    by_last: dict[str, str] = {}
+    for option in options:
+        by_last.setdefault(option.rpartition(".")[2], option)
+    if last in by_last:
+        return by_last[last]
+    ending = [option for part, option in by_last.items() if part.endswith(f"_{last}")]
+    close = [by_last[part] for part in difflib.get_close_matches(last, by_last, n=1)]
+    return next(iter(ending + close), None)

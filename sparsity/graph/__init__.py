@@ -1,0 +1,1 @@
+"""What a forward pass does with weights: layers, operations, reachability and chains of layers."""

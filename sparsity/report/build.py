@@ -1,0 +1,138 @@
+"""What the subcommand `report` does."""
+
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pytorch_lightning import LightningDataModule
+from rich.progress import track
+
+from sparsity.analysis.comparison.networks import Comparison, compare
+from sparsity.analysis.output import claim_folder
+from sparsity.atomic import write_atomically
+from sparsity.errors import require_whole_number
+from sparsity.evaluation import measure_accuracy, read_test_images
+from sparsity.report.networks import Repeats, Setting, by_setting, compared, read_runs
+from sparsity.report.page import Section, figure, figures, page
+from sparsity.report.sections import differences, lead, not_reported, notes, reasons, repeat, results, shell
+from sparsity.report.sources import Choice, find_sources
+
+T = TypeVar("T")
+
+PAGE = "index.html"
+
+_LARGEST_SVG = 150_000
+"""Bytes; of larger figures, which have many violins, pixels take less room."""
+
+_SECTIONS = {
+    "accuracy": "Accuracy against density",
+    "training": "Training",
+    "density": "Where weights are kept",
+    "clusters": "Weight clusters",
+    "kernels": "Kernels",
+    "first-layers": "First layers",
+    "distances": "Topological distances",
+    "correlations": "Correlated activations",
+}
+
+
+def report(
+    paths: list[str],
+    output: str,
+    data: LightningDataModule | None = None,
+    images: int = 600,
+    checkpoint: Choice = "best",
+    title: str = "Sparse networks",
+) -> None:
+    """Write one HTML page on studies, runs and published networks: index.html, and its figures as PDF.
+
+    Runs that differ in their seeds only are averaged, networks of one architecture and density compared pair by pair.
+    What cannot be read or is not finished is left out, and named with the reason on the page and on stderr.
+
+    Args:
+        paths: Folders, of which every run is taken, and checkpoint files, in any mix.
+        output: A new or empty folder.
+        data: Test images to correlate activations on and to measure bare checkpoints' accuracy, for example MNIST.
+        images: How many test images to correlate activations on.
+        checkpoint: Which network of a run: the best on the validation images, or the last.
+        title: Of the page.
+
+    Raises:
+        SparsityError: If nothing is left to report on, the data cannot be read, or the folder is not empty.
+    """
+    require_whole_number("images", images, at_least=1)
+    sources = find_sources(paths, checkpoint)
+    inputs, labels = read_test_images(data)
+    measure = None if labels is None else partial(measure_accuracy, images=inputs, labels=labels)
+    left_out = list(sources.left_out)
+    settings = by_setting(read_runs(sources.finished, measure, partial(_tracked, what="networks"), left_out))
+    missing = reasons(sources.unfinished, left_out)
+    folder = claim_folder(output, PAGE)
+    seen = None if labels is None else inputs[:images]
+    comparisons = {
+        setting: compare({run.name: run.network for run in runs}, seen, track=partial(_tracked, what="pairs"))
+        for setting, runs in {key: compared(repeats) for key, repeats in settings.items()}.items()
+        if len(runs) > 1
+    }
+    drawn = _draw(settings, comparisons, folder)
+    command = _command(paths, output, data, images, checkpoint, title)
+    sections = [
+        Section("results", "Results", results(settings)),
+        *(Section(key, heading, drawn[key]) for key, heading in _SECTIONS.items()),
+        Section("differences", "Differences in numbers", differences(settings, comparisons)),
+        Section("left-out", "Not in this report", not_reported(missing)),
+        Section("repeat", "How to repeat it", repeat(settings, command)),
+    ]
+    foot = f"Made by sparsity {version('sparsity')} on {date.today().isoformat()}."
+    write_atomically(folder / PAGE, page(title, lead(settings), sections, foot))
+    for text in notes(settings):
+        print(f"note: {text}", file=sys.stderr)
+    for text in missing:
+        print(f"left out: {text}", file=sys.stderr)
+    print(f"written to {folder / PAGE}")
+
+
+def _command(
+    paths: Sequence[str], output: str, data: LightningDataModule | None, images: int, checkpoint: str, title: str
+) -> str:
+    """The command of this report, without the data's own arguments."""
+    words = ["--output", output, "--checkpoint", checkpoint, "--title", title]
+    if data is not None:
+        words += ["--data", type(data).__name__, "--images", str(images)]
+    return shell("report", *paths, *words)
+
+
+def _draw(
+    settings: Mapping[Setting, Repeats], comparisons: Mapping[Setting, Comparison], folder: Path
+) -> dict[str, list[str]]:
+    """Save all figures; the HTML of those of one kind together, by section."""
+    # Drawing is imported here: it takes a second that `--help` should not.
+    from sparsity.plotting.plots import figure_bytes
+    from sparsity.plotting.report_figures import drawings
+
+    kinds: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    taken = Counter[str]()
+    for drawing in track(drawings(settings, comparisons), description="figures", transient=True):
+        taken.update([drawing.name])
+        pdf = f"{drawing.name}{f'_{taken[drawing.name]}' if taken[drawing.name] > 1 else ''}.pdf"
+        (folder / pdf).write_bytes(figure_bytes(drawing.figure, "pdf"))
+        kind: Literal["svg", "png"] = "svg"
+        image = figure_bytes(drawing.figure, kind)
+        if len(image) > _LARGEST_SVG:
+            kind = "png"
+            image = figure_bytes(drawing.figure, kind)
+        shown = figure(image, kind, drawing.figure.get_figwidth(), drawing.title, drawing.label, pdf)
+        kinds[drawing.section, drawing.title, drawing.caption].append(shown)
+    drawn: dict[str, list[str]] = defaultdict(list)
+    for (section, title, caption), together in kinds.items():
+        drawn[section].append(figures(title, caption, together))
+    return drawn
+
+
+def _tracked(found: Iterable[T], what: str) -> Iterable[T]:
+    return track(list(found), description=what, transient=True)

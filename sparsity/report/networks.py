@@ -1,0 +1,190 @@
+"""A report's networks, sorted: what is compared with what, and what is averaged."""
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
+
+from torch import nn
+
+from sparsity.analysis.topology.network import Topology, topology
+from sparsity.checkpoints.loading import load_network
+from sparsity.errors import SparsityError
+from sparsity.formatting import percent
+from sparsity.report.grouping import Config, differing, variant
+from sparsity.report.sources import LeftOut, Source, unless_left_out
+from sparsity.runs.curves import Curve, read_curves
+
+MOST_COMPARED = 30
+"""They make 435 pairs, which take half a minute."""
+
+
+class Setting(NamedTuple):
+    """Networks of one setting are compared with each other.
+
+    Args:
+        architecture: Class and size of the network.
+        density: The one asked for; of bare files the usual one in their family.
+    """
+
+    architecture: str
+    density: float
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A trained network.
+
+    Args:
+        name: Different from the others' of the same setting.
+        method: Who chose its weights, with what tells it from other runs of that method.
+        setting: Its architecture and density.
+        source: Where it comes from.
+        network: In evaluation mode.
+        topology: What is left of it.
+        accuracy: On the test images, in [0, 1]; None if unknown.
+        curves: By tag.
+    """
+
+    name: str
+    method: str
+    setting: Setting
+    source: Source
+    network: nn.Module
+    topology: Topology
+    accuracy: float | None
+    curves: Mapping[str, Curve]
+
+
+Repeats = Mapping[str, Sequence[Run]]
+"""By method, runs that differ in their seeds only."""
+
+
+def read_runs(
+    sources: Sequence[Source],
+    measure: Callable[[nn.Module], float] | None = None,
+    track: Callable[[Sequence[Source]], Iterable[Source]] = iter,
+    left_out: list[LeftOut] | None = None,
+) -> list[Run]:
+    """Read all networks, and tell their settings and methods apart.
+
+    Args:
+        sources: Where they lie.
+        measure: A network's test accuracy, for those that come without one; also tells which do not fit the data.
+        track: Passes on the sources one by one; for a progress bar.
+        left_out: Takes those that cannot be read, as long as there is another.
+
+    Raises:
+        SparsityError: If a network cannot be read, and nobody takes it or none is left.
+    """
+    failed: list[LeftOut] = []
+    runs = [
+        run
+        for source in track(sources)
+        for run in unless_left_out(partial(_read, source, measure), source.path, failed)
+    ]
+    if failed and (left_out is None or not runs):
+        raise SparsityError(failed[0].reason)
+    if left_out is not None:
+        left_out += failed
+    families: dict[str, list[float]] = defaultdict(list)
+    for run in runs:
+        families[run.source.family].append(run.topology.densities.density)
+    runs = [replace(run, setting=_setting(run, families[run.source.family])) for run in runs]
+    runs = _named_by_variant(runs)
+    return _named_apart(runs)
+
+
+def by_setting(runs: Sequence[Run]) -> dict[Setting, Repeats]:
+    """Sort runs: settings from dense to sparse within their architecture, methods in the order of `method_order`."""
+    found: dict[Setting, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        found[run.setting][run.method].append(run)
+    architectures = list(dict.fromkeys(run.setting.architecture for run in runs))
+    order = method_order(found)
+    return {
+        setting: {method: found[setting][method] for method in order if method in found[setting]}
+        for setting in sorted(found, key=lambda s: (architectures.index(s.architecture), -s.density))
+    }
+
+
+def method_order(settings: Mapping[Setting, Repeats]) -> list[str]:
+    """All methods, those in more settings first.
+
+    Thereby a method's place among the methods of a setting, and with it its colour in figures, is as far as possible
+    the same in all settings.
+    """
+    times = Counter(method for repeats in settings.values() for method in repeats)
+    return sorted(times, key=lambda method: (-times[method], method))
+
+
+def compared(repeats: Repeats) -> list[Run]:
+    """The runs of a setting that are compared: all, or of more than `MOST_COMPARED` each method's first."""
+    many = sum(map(len, repeats.values())) > MOST_COMPARED
+    return [run for same in repeats.values() for run in (same[:1] if many else same)]
+
+
+def setting_labels(settings: Iterable[Setting]) -> dict[Setting, str]:
+    """Densities in words, with the architecture if there is more than one."""
+    settings = list(settings)
+    several = len({setting.architecture for setting in settings}) > 1
+    return {
+        setting: f"{percent(setting.density)} density" + (f" ({setting.architecture})" if several else "")
+        for setting in settings
+    }
+
+
+def _read(source: Source, measure: Callable[[nn.Module], float] | None) -> Run:
+    network = load_network(source.checkpoint).eval()
+    found = topology(network)
+    measured = measure(network) if measure is not None else None
+    size = f"{type(network).__name__}, {len(found.weights)} layers, {found.densities.size:,} weights"
+    try:
+        curves = read_curves(source.sessions)
+    except SparsityError as error:
+        source, curves = replace(source, note=f"{source.note}; {error}".lstrip("; ")), {}
+    return Run(
+        name=f"{source.method} {source.seed}".strip() if source.sessions else source.path.stem,
+        method=source.method,
+        setting=Setting(size, found.densities.density),
+        source=source,
+        network=network,
+        topology=found,
+        accuracy=measured if source.accuracy is None else source.accuracy,
+        curves=curves,
+    )
+
+
+def _setting(run: Run, family: Sequence[float]) -> Setting:
+    """Three digits of what was asked; where nobody says, of what most networks of the family reached."""
+    reached = [float(f"{density:.3g}") for density in family]
+    return run.setting._replace(density=float(f"{run.source.asked or statistics.mode(reached):.3g}"))
+
+
+def _named_by_variant(runs: Sequence[Run]) -> list[Run]:
+    """Tell methods apart whose runs differ at some density, at all densities alike: a line goes through them."""
+    alike: dict[tuple[Setting, str], list[Config]] = defaultdict(list)
+    for run in runs:
+        if run.source.config:
+            alike[run.setting, run.method].append(run.source.config)
+    keys: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for (setting, method), configs in alike.items():
+        keys[setting.architecture, method] |= dict.fromkeys(differing(configs))
+    named = []
+    for run in runs:
+        told = list(keys[run.setting.architecture, run.method]) if run.source.config else []
+        suffix = f" ({variant(run.source.config, told)})" if told else ""
+        named.append(replace(run, method=run.method + suffix, name=run.name + suffix))
+    return named
+
+
+def _named_apart(runs: Sequence[Run]) -> list[Run]:
+    seen = Counter[tuple[Setting, str]]()
+    named = []
+    for run in runs:
+        seen[run.setting, run.name] += 1
+        number = seen[run.setting, run.name]
+        named.append(run if number == 1 else replace(run, name=f"{run.name} #{number}"))
+    return named

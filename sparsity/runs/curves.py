@@ -1,0 +1,61 @@
+"""Training curves from TensorBoard's event files, over all sessions of a run."""
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from pathlib import Path
+
+from sparsity.diagnosis import one_line
+from sparsity.errors import SparsityError
+
+CURVES = ("val/accuracy", "train/loss")
+
+Curve = Mapping[int, float]
+"""Values by the number of epochs trained, from 1, in order."""
+
+
+def read_curves(sessions: Sequence[Path]) -> dict[str, Curve]:
+    """Read what a run logged once per epoch.
+
+    Args:
+        sessions: Its folders in order, one more for each time it was resumed.
+
+    Returns:
+        By tag; those of `CURVES` that were logged.
+
+    Raises:
+        SparsityError: If the event files of a session cannot be read.
+    """
+    read = [_read_session(folder) for folder in sessions]
+    nothing: Curve = {}
+    curves = {tag: reduce(stitched, [session.get(tag, nothing) for session in read], nothing) for tag in CURVES}
+    return {tag: curve for tag, curve in curves.items() if curve}
+
+
+def stitched(older: Curve, newer: Curve) -> Curve:
+    """A curve that was resumed: what the older session logged after the epoch of its last checkpoint was redone."""
+    resumed = min(newer, default=None)
+    return {epoch: value for epoch, value in older.items() if resumed is None or epoch < resumed} | dict(newer)
+
+
+def _read_session(folder: Path) -> dict[str, Curve]:
+    try:
+        return _read_events(folder)
+    # What a damaged file makes of TensorBoard is not limited to its own errors.
+    except Exception as error:
+        raise SparsityError(f"the event files in {folder} are damaged: {one_line(error)}") from error
+
+
+def _read_events(folder: Path) -> dict[str, Curve]:
+    # TensorBoard takes a moment to import.
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+
+    # 0: all of them; figures and histograms are passed over.
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 1, "histograms": 1, "tensors": 1})
+    events.Reload()
+    tags = events.Tags()["scalars"]
+    epochs = {event.step: int(event.value) for event in events.Scalars("epoch")} if "epoch" in tags else {}
+    return {
+        tag: {epochs[event.step] + 1: event.value for event in events.Scalars(tag) if event.step in epochs}
+        for tag in CURVES
+        if tag in tags
+    }

@@ -1,0 +1,161 @@
+"""What the subcommand `study` does."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from sparsity.atomic import write_atomically
+from sparsity.errors import SparsityError, require_whole_number
+from sparsity.runs.planned import write_planned
+from sparsity.study.engines import cores, run_locally, run_on_ray
+from sparsity.study.grid import Point, read_grid
+from sparsity.study.locks import try_lock
+from sparsity.study.results import run_row, seed_means, summary_table, write_results
+from sparsity.study.running import Ended, Run, run_folder, status
+
+Resolve = Callable[[Sequence[str]], str]
+"""From the arguments of `sparsity fit` to the complete config as YAML; raises `SparsityError` for wrong ones."""
+
+
+def study(
+    resolve: Resolve,
+    config: str,
+    output: str | None = None,
+    engine: Literal["local", "ray"] = "local",
+    jobs: int | None = None,
+    address: str | None = None,
+    dry_run: bool = False,
+) -> None:
+    """Run a grid of fits side by side, each in a process and a folder of its own, and write tables of results.
+
+    Started again, it goes on: finished runs are skipped, interrupted ones resumed, failed ones tried again.
+
+    Args:
+        resolve: Makes complete configs.
+        config: The study: a YAML file with base configs and axes, see docs/study.md.
+        output: The study's folder. Default: studies/<name of the file>.
+        engine: Processes on this machine, or a Ray cluster that shares this file system.
+        jobs: How many runs at a time, at least 1. Default: as many as there are GPUs, else cores.
+        address: Of the Ray cluster. Default: one is started on this machine.
+        dry_run: Only list the runs and what would happen to them.
+
+    Raises:
+        SparsityError: Before anything runs, if the study or one of its configs is wrong, or its folder is taken.
+    """
+    if jobs is not None:
+        require_whole_number("jobs", jobs, at_least=1)
+    file = Path(config)
+    points = read_grid(file)
+    folder = Path(output) if output is not None else Path("studies") / file.stem
+    runs = plan(points, folder, resolve)
+    found = {run.folder: status(run) for run in runs}
+    if dry_run:
+        for run in runs:
+            print(f"{found[run.folder]:12}{run.folder.name}")
+        print(_counts(found.values()))
+        return
+    lock = _claim(folder, file)
+    try:
+        write_planned(folder, [run.folder for run in runs])
+        print(f"{file.stem}: {_counts(found.values())}; in {folder}", flush=True)
+        due = [run for run in runs if found[run.folder] != "finished"]
+        if engine == "local":
+            # Of all runs: also the last ones to go on get no more threads, and so the same results.
+            ended = run_locally(due, min(jobs or torch.cuda.device_count() or cores(), len(runs)))
+        else:
+            ended = run_on_ray(due, jobs, address)
+        errors = _follow(runs, due, ended if due else iter(()), folder)
+    except KeyboardInterrupt:
+        print(f"interrupted; the same command goes on where it was. Results so far are in {folder}", file=sys.stderr)
+        sys.exit(130)
+    finally:
+        os.close(lock)
+    rows = [row for run in runs if (row := run_row(run, errors.get(run.folder)))]
+    print(summary_table(seed_means(rows, list(runs[0].axes)), list(runs[0].axes)), end="")
+    print(f"{len(runs) - len(errors)} of {len(runs)} runs finished; tables in {folder}")
+    if errors:
+        for run_path, line in errors.items():
+            print(f"failed: {run_path.name}: {line}", file=sys.stderr)
+        sys.exit(1)
+
+
+def plan(points: Iterable[Point], folder: Path, resolve: Resolve) -> list[Run]:
+    """Complete configs and folders of all runs; equal configs are one run.
+
+    Raises:
+        SparsityError: If a config is wrong; says of which run.
+    """
+    runs: dict[Path, Run] = {}
+    for point in points:
+        try:
+            config = yaml.safe_load(resolve(point.arguments))
+        except SparsityError as error:
+            raise SparsityError(f"the run {point.label} cannot be: {error}") from error
+        _require_ordinary_folders(config["trainer"], point.label)
+        config |= {"test_after_fit": True}
+        config["trainer"]["default_root_dir"] = None
+        # The folder's name is made of everything but the folder itself.
+        own = run_folder(folder / "runs", point.label, yaml.safe_dump(config))
+        config["trainer"]["default_root_dir"] = str(own)
+        runs.setdefault(own, Run(own, point.axes, yaml.safe_dump(config, sort_keys=False)))
+    return list(runs.values())
+
+
+def _require_ordinary_folders(trainer: Mapping[str, Any], label: str) -> None:
+    """Refuse a run that would not leave its results where the study looks for them."""
+    if trainer.get("logger") not in (None, True):
+        raise SparsityError(f"the run {label} sets trainer.logger, and a study has folders of its own; leave it out")
+    for key in ("fast_dev_run", "barebones"):
+        if trainer.get(key):
+            raise SparsityError(f"the run {label} sets trainer.{key}, with which there are no results; leave it out")
+
+
+def _claim(folder: Path, file: Path) -> int:
+    """Make the folder this study's, for as long as the process lives."""
+    name = folder / "study.name"
+    if folder.is_dir() and not name.is_file() and any(path.name != ".lock" for path in folder.iterdir()):
+        raise SparsityError(f"{folder} holds something else than a study; give another --output")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = try_lock(folder / ".lock")
+    except OSError as error:
+        raise SparsityError(f"cannot write to {folder}: {error.strerror}; give another --output") from error
+    if lock is None:
+        raise SparsityError(f"a study is running in {folder}; wait for it, or give another --output")
+    if name.is_file() and name.read_text().strip() != file.stem:
+        os.close(lock)
+        raise SparsityError(f"{folder} is of the study {name.read_text().strip()!r}; give another --output")
+    write_atomically(name, f"{file.stem}\n")
+    write_atomically(folder / "study.yaml", file.read_text())
+    return lock
+
+
+def _follow(runs: Sequence[Run], due: Sequence[Run], ended: Iterator[Ended], folder: Path) -> dict[Path, str]:
+    """Show progress and write results as runs end; the last lines of those that failed, by folder."""
+    axes = list(runs[0].axes)
+    errors: dict[Path, str] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(), transient=True) as progress:
+        task = progress.add_task("runs", total=len(runs), completed=len(runs) - len(due))
+        for run, error in ended:
+            if error is not None:
+                errors[run.folder] = error
+            write_results(folder, [row for r in runs if (row := run_row(r, errors.get(r.folder)))], axes)
+            progress.console.print(f"{'failed' if error else 'finished':10}{run.folder.name}", highlight=False)
+            progress.advance(task)
+    if not due:
+        write_results(folder, [row for run in runs if (row := run_row(run))], axes)
+    return errors
+
+
+def _counts(found: Iterable[str]) -> str:
+    counts = Counter(found)
+    return f"{sum(counts.values())} runs ({', '.join(f'{n} {name}' for name, n in counts.items())})"

@@ -1,0 +1,40 @@
+"""Names that other packages keep to themselves, and the versions with which they were tried.
+
+Whatever of Lightning or jsonargparse this project needs beyond their public interface is here or in
+`sparsity.trainer.lean_loop`, which is only imported with a version that is listed here.
+"""
+
+from importlib.metadata import version
+from typing import Any
+
+import pytorch_lightning as pl
+from jsonargparse import ArgumentParser, Namespace
+
+COMPARED_LIGHTNING = ("2.6.1", "2.6.6")
+"""The versions of Lightning whose training epoch the lean loop was compared with, step by step."""
+
+
+def use_lean_loop(trainer: pl.Trainer) -> None:
+    """Let a trainer that has not started yet train with the lean loop wherever that changes nothing but the speed.
+
+    With a version of Lightning that it was not compared with, the loop is Lightning's own, which is slower.
+    """
+    if version("pytorch-lightning") in COMPARED_LIGHTNING:
+        from sparsity.trainer.lean_loop import LeanEpochLoop
+
+        loop = trainer.fit_loop.epoch_loop
+        trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, loop.min_steps, loop.max_steps)
+
+
+def instantiate(parser: ArgumentParser, config: Namespace) -> Namespace:
+    """Make objects of the classes that a config names; jsonargparse before 4.52 has another name for it."""
+    make = getattr(parser, "instantiate", None) or parser.instantiate_classes
+    made: Namespace = make(config)
+    return made
+
+
+def subcommand_parser(parser: ArgumentParser, name: str) -> Any:
+    """The parser of one subcommand."""
+    subcommands = parser._subcommands_action
+    assert subcommands is not None
+    return subcommands._name_parser_map[name]

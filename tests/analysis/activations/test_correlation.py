@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sparsity.analysis import activation_correlation, responses
+from sparsity.analysis.activations.correlation import _Moments
+from sparsity.errors import SparsityError
+from sparsity.masks import add_masks, set_mask
+from sparsity.networks import FC, ResNet
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 7))
+@settings(max_examples=60, deadline=None)
+def test_streamed_correlations_agree_with_a_loop_over_pairs(seed, rows, batch):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(1e4, 1, (rows, 4)), rng.normal(0, 1e-3, (rows, 4))
+    y[:, 1] = x[:, 0] * 3
+    x[:, 3], y[:, 2] = 0.1, 0.0
+    moments = _Moments(4)
+    for start in range(0, rows, batch):
+        moments.add(x[start : start + batch], y[start : start + batch])
+    expected = [[np.corrcoef(p, q)[0, 1] if np.ptp(p) > 0 and np.ptp(q) > 0 else 0.0 for q in y.T] for p in x.T]
+    np.testing.assert_allclose(moments.correlation(), expected, atol=1e-9)
+
+
+def test_a_relabelled_network_is_matched_unit_by_unit():
+    torch.manual_seed(1)
+    a = FC((6,), 3, depth=3, width=5)
+    b = FC((6,), 3, depth=3, width=5)
+    b.load_state_dict(a.state_dict())
+    order = torch.tensor([3, 0, 4, 1, 2])
+    with torch.no_grad():
+        b.fc1.weight.copy_(a.fc1.weight[order])
+        b.fc1.bias.copy_(a.fc1.bias[order])
+        b.fc2.weight.copy_(a.fc2.weight[:, order])
+    for point in ("post", "pre", "filters"):
+        found = activation_correlation(a, b, torch.randn(100, 6), point)
+        assert found.layers["fc1"].matching.tolist() == order.argsort().tolist()
+        assert found.layers["fc1"].partner.tolist() == order.argsort().tolist()
+        assert found.one_to_one == pytest.approx(1)
+        assert found.semi == pytest.approx(1)
+
+
+def test_batches_do_not_matter_and_convolutions_count_every_position():
+    a, b = (ResNet(8, width=2, input_shape=(1, 8, 8)) for _ in range(2))
+    images = torch.randn(10, 1, 8, 8)
+    whole = activation_correlation(a, b, images, batch_size=10)
+    pieces = activation_correlation(a, b, images, batch_size=3)
+    for name, layer in whole.layers.items():
+        np.testing.assert_allclose(layer.correlation, pieces.layers[name].correlation, atol=1e-5)
+    x, y = (responses(net, images)["blocks.0.conv1"].transpose(0, 1).flatten(1).numpy() for net in (a, b))
+    np.testing.assert_allclose(whole.layers["blocks.0.conv1"].correlation, np.corrcoef(x, y)[:2, 2:], atol=1e-5)
+
+
+def test_units_without_inputs_correlate_with_nothing():
+    network = FC((6,), 3, depth=2, width=4)
+    add_masks(network)
+    mask = torch.ones(4, 6, dtype=torch.bool)
+    mask[2] = False
+    set_mask(network, {"fc1": mask})
+    for point in ("pre", "filters"):
+        found = activation_correlation(network, network, torch.randn(50, 6), point).layers["fc1"]
+        assert (found.correlation[2] == 0).all()
+        assert (found.correlation[:, 2] == 0).all()
+        assert found.one_to_one == pytest.approx(0.75)
+
+
+def test_mistakes_are_named():
+    a, b = FC((6,), 3, width=4), FC((6,), 3, width=5)
+    with pytest.raises(SparsityError, match="same units per layer"):
+        activation_correlation(a, b, torch.ones(2, 6))
+    with pytest.raises(SparsityError, match="no images"):
+        activation_correlation(a, a, torch.ones(0, 6))

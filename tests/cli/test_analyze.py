@@ -1,0 +1,179 @@
+"""`analyze` and `convert`, through the command line."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sparsity.cli.analyze import names_of_files
+from sparsity.interop import load_network, save_checkpoint
+from sparsity.masks import add_masks, density, masks, set_mask
+from sparsity.networks import FC, ResNet
+
+
+def sparse_checkpoint(path: Path, seed: int, **options: Any) -> Path:
+    torch.manual_seed(seed)
+    network = FC(depth=3, width=8, **options)
+    add_masks(network)
+    set_mask(network, {name: torch.rand(mask.shape) < 0.3 for name, mask in masks(network).items()})
+    save_checkpoint(network, path)
+    return path
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def test_networks_of_one_architecture_are_analysed_and_compared(sparsity: Any, tmp_path: Path) -> None:
+    paths = [sparse_checkpoint(tmp_path / f"{name}.ckpt", seed) for seed, name in enumerate("abc")]
+    out = tmp_path / "out"
+    outcome = sparsity("analyze", *paths, "--output", out, "--data", "Digits", "--images", "50")
+    assert outcome.code == 0, outcome.err
+    assert str(out) in outcome.out
+    summary = json.loads((out / "summary.json").read_text())
+    assert list(summary) == ["a", "b", "c"]
+    assert summary["a"]["density"] == pytest.approx(density(load_network(paths[0])))
+    assert 0 <= summary["a"]["test_accuracy"] <= 1
+    assert len(rows(out / "layers.csv")) == 9
+    assert len(rows(out / "units.csv")) == 3 * (8 + 8 + 10)
+    assert len(rows(out / "distances.csv")) == 3 * 3 * 3  # pairs, measures, layers
+    (record,) = json.loads((out / "distances.json").read_text())
+    matrix = record["measures"]["nnstd"]["mean"]
+    assert [matrix[i][i] for i in range(3)] == [0, 0, 0]
+    assert matrix[0][1] == matrix[1][0] > 0
+    assert sorted(record["matchings"][0]["layers"]["fc1"]) == list(range(8))
+    for figure in ("density", "nnstd", "correlation", "first_layer", "runs"):
+        assert (out / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
+        assert (out / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_one_network_alone_works_too(sparsity: Any, tmp_path: Path) -> None:
+    path = sparse_checkpoint(tmp_path / "a.ckpt", 0)
+    outcome = sparsity("analyze", path, "--output", tmp_path / "out", "--names", "mine")
+    assert outcome.code == 0, outcome.err
+    assert {row["network"] for row in rows(tmp_path / "out" / "layers.csv")} == {"mine"}
+    assert not (tmp_path / "out" / "distances.csv").exists()
+
+
+def test_other_architectures_are_compared_among_their_own(sparsity: Any, tmp_path: Path) -> None:
+    small = [sparse_checkpoint(tmp_path / f"{name}.ckpt", seed) for seed, name in enumerate("ab")]
+    resnet = ResNet(depth=8, width=2)
+    add_masks(resnet)
+    save_checkpoint(resnet, tmp_path / "c.ckpt")
+    outcome = sparsity("analyze", *small, tmp_path / "c.ckpt", "--output", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    assert "different architectures" in outcome.out
+    assert {(row["a"], row["b"]) for row in rows(tmp_path / "out" / "distances.csv")} == {("a", "b")}
+    assert (tmp_path / "out" / "group_2_common_kernels.png").is_file()
+
+
+def test_names_come_from_as_much_of_the_path_as_tells_files_apart(sparsity: Any, tmp_path: Path) -> None:
+    folders = [tmp_path / run / "checkpoints" for run in ("version_0", "version_1")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        sparse_checkpoint(folder / "last.ckpt", 1)
+    sparsity("analyze", *(folder / "last.ckpt" for folder in folders), "--output", tmp_path / "out")
+    assert list(json.loads((tmp_path / "out" / "summary.json").read_text())) == ["version_0/last", "version_1/last"]
+
+
+def test_our_own_run_and_published_networks_go_together(sparsity: Any, tmp_path: Path, reference: Path) -> None:
+    ours = sparsity("fit", "--data", "Digits", "--data.limit", "64", "--model.network", "FC", "--pruner", "SynFlow",
+                    "--pruner.density", "0.1", "--pruner.iterations", "2", "--trainer.max_epochs", "1",
+                    "--trainer.enable_progress_bar", "false", "--trainer.default_root_dir", tmp_path)  # fmt: skip
+    assert ours.code == 0, ours.err
+    last = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
+    published = [reference / "published" / "FC" / name for name in ("synflow_10_21.pt", "gem_miner_10_21.pth")]
+    outcome = sparsity("analyze", last, *published, "--output", tmp_path / "out", "--names", "ours", "synflow", "gem")
+    assert outcome.code == 0, outcome.err
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [summary[name]["kept"] for name in ("ours", "synflow", "gem")] == [11_940, 11_940, 3_516]
+
+
+def test_a_published_network_is_converted_and_tests_as_recorded(sparsity: Any, tmp_path: Path, reference: Path) -> None:
+    published = reference / "published" / "FC" / "synflow_10_21.pt"
+    outcome = sparsity("convert", published, "--output", tmp_path / "run.ckpt")
+    assert outcome.code == 0, outcome.err
+    assert "(synflow_fc): FC at density 0.1 (11,940 of 119,400 weights)" in outcome.out
+    tested = sparsity("test", "--data", "MNIST", "--data.data_dir", reference / "data", "--model.network", "FC",
+                      "--ckpt_path", tmp_path / "run.ckpt", "--trainer.default_root_dir", tmp_path,
+                      "--trainer.enable_progress_bar", "false")  # fmt: skip
+    assert tested.code == 0, tested.err
+    accuracy = next(line for line in tested.out.splitlines() if "test/accuracy" in line)
+    assert "0.9559" in accuracy
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["analyze", "nowhere.ckpt", "--output", "out"], "there is no file nowhere.ckpt"),
+        (["analyze", "a.ckpt", "a.ckpt", "--output", "out"], "a.ckpt is given twice"),
+        (["analyze", "a.ckpt", "--output", "out", "--names", "x", "y"], "one name per checkpoint"),
+        (["analyze", "a.ckpt", "--output", "full"], "full is not empty"),
+        (["analyze", "a.ckpt", "--output", "out", "--images", "0"], "images must be a whole number of at least 1"),
+        (["analyze", "a.ckpt", "noise.ckpt", "--output", "out"], "noise.ckpt is damaged"),
+        (["analyze", "other.ckpt", "--output", "out", "--data", "Digits"], "the data do not fit: FC cannot take"),
+        (["analyze", "a.ckpt"], "output"),
+        (["convert", "noise.ckpt", "--output", "new.ckpt"], "noise.ckpt is damaged"),
+        (["convert", "a.ckpt", "--output", "a.ckpt"], "a.ckpt exists and is not overwritten"),
+    ],
+)
+def test_wrong_input_is_one_sentence_and_nothing_is_written(
+    sparsity: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sparse_checkpoint(Path("a.ckpt"), 0)
+    sparse_checkpoint(Path("other.ckpt"), 0, input_shape=(1, 9, 9))
+    Path("noise.ckpt").write_bytes(bytes(range(256)))
+    Path("full").mkdir()
+    Path("full/something").touch()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    outcome = sparsity(*arguments)
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_names_are_plain_text_and_their_files_never_collide(
+    sparsity: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for k in range(4):
+        save_checkpoint(FC(width=5 + k, depth=2), f"{k}.ckpt")
+    names = ["[/red]", "a/b", "a_b", "x" * 80]
+    files = [f"{k}.ckpt" for k in range(4)]
+    outcome = sparsity("analyze", *files, "--output", "out", "--names", *names, "--data", "Digits", "--images", "20")
+    assert outcome.code == 0, outcome.err
+    assert "[/red]" in outcome.out
+    found = names_of_files([*names, "A_B", "..", "é"])
+    assert len({text.lower() for text in found.values()}) == 7
+    assert not any("/" in text for text in found.values())
+    assert {found["a/b"], found["a_b"]} == {"a_b", "a_b_2"}
+
+
+@pytest.mark.parametrize("name", ["", "x" * 300, "a\nb", "\ud800"])
+def test_names_that_cannot_be_are_refused_before_anything_is_computed(
+    sparsity: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(FC(width=5, depth=2), "a.ckpt")
+    outcome = sparsity("analyze", "a.ckpt", "--output", "out", "--names", name)
+    assert outcome.code == 2
+    assert "a name has 1 to 80 characters on one line" in outcome.err
+    assert not Path("out").exists()
+
+
+def test_a_runs_folder_stands_for_its_best_checkpoint(
+    sparsity: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run/checkpoints").mkdir(parents=True)
+    assert "run is a folder without a checkpoint" in sparsity("analyze", "run", "--output", "out").err
+    for name in ("last", "best"):
+        save_checkpoint(FC(width=5, depth=2), f"run/checkpoints/{name}.ckpt")
+        outcome = sparsity("analyze", "run", "--output", f"out_{name}")
+        assert outcome.code == 0, outcome.err
+        assert f"run is a folder; its network is run/checkpoints/{name}.ckpt" in outcome.out

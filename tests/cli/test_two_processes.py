@@ -1,0 +1,133 @@
+"""Two processes need no flag of ours: `--trainer.devices 2 --trainer.strategy ddp` alone."""
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import sparsity.callbacks
+from benchmarks.processes import PRUNERS, fit
+from sparsity.callbacks import PruningCallback
+from tests.every_pruner_on_two_ranks import FEW
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.mark.parametrize(
+    "pruner",
+    [["SynFlow", "--pruner.iterations", "5"], ["Random", "--pruner.rescale", "kept_fan_in"],
+     ["GemMiner", "--pruner.search_epochs", "2"]],
+    ids=lambda pruner: pruner[0],
+)  # fmt: skip
+def test_both_ranks_end_with_the_same_masks_and_weights_at_the_exact_density(pruner: list[str], tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "sparsity", "fit", "--data", "Digits", "--data.limit", "256", "--data.batch_size", "32",
+         "--model.network", "FC", "--trainer.max_epochs", "3", "--pruner", *pruner, "--pruner.density", "0.1",
+         "--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp",
+         "--trainer.callbacks", "probes.SaveRank", "--trainer.callbacks.folder", str(tmp_path),
+         "--trainer.default_root_dir", str(tmp_path), "--trainer.enable_progress_bar", "false",
+         "--test_after_fit", "true"],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT / "tests"), "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    first, second = (torch.load(tmp_path / f"rank_{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert all(torch.equal(first[name], second[name]) for name in first if "running" not in name)
+    assert sum(int(t.sum()) for n, t in first.items() if n.endswith("weight_mask")) == 11_940
+    assert run.stdout.count("density 0.1 asked, 0.1 reached") == 1
+    assert [p.name for p in (tmp_path / "lightning_logs").iterdir()] == ["version_0"]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "said"),
+    [("[1]", ["error: this is wrong; do that",
+              "error: another process of this fit has ended; --ckpt_path CHECKPOINT goes on from there"]),
+     pytest.param("[0,1]", ["error: this is wrong; do that"], marks=pytest.mark.slow)],
+    ids=["second", "all"],
+)  # fmt: skip
+def test_a_process_that_fails_ends_all_of_them_and_each_sentence_is_said_once(
+    ranks: str, said: list[str], tmp_path: Path
+) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "sparsity", "fit", "--data", "Digits", "--data.limit", "64", "--data.batch_size", "16",
+         "--model.network", "FC", "--trainer.max_epochs", "2", "--trainer.accelerator", "cpu",
+         "--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.enable_progress_bar", "false",
+         "--trainer.callbacks", "probes.FailOn", "--trainer.callbacks.ranks", ranks,
+         "--trainer.default_root_dir", str(tmp_path)],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT / "tests"), "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert run.returncode == 2, run.stderr
+    assert "Traceback" not in run.stderr
+    checkpoint = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
+    lines = run.stderr.replace(str(checkpoint), "CHECKPOINT").splitlines()
+    assert sorted(line for line in lines if line.startswith("error")) == sorted(said)
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("two_ranks")
+    run = subprocess.run(
+        [sys.executable, ROOT / "tests" / "every_pruner_on_two_ranks.py", folder],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    return folder
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_ranks_that_were_not_seeded_alike_end_with_the_same_masks_and_weights(pruner: str, two_ranks: Path) -> None:
+    first, second = (torch.load(two_ranks / f"{pruner}_{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+
+
+def assert_alike(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    """Equal masks; weights equal but for the order in which float64 gradients are added up."""
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(other[name], tensor, rtol=0, atol=1e-12 if tensor.is_floating_point() else 0)
+
+
+@pytest.mark.parametrize("pruner", FEW)
+def test_one_process_and_two_end_alike_and_one_goes_on_where_two_were_stopped(pruner: str, two_ranks: Path) -> None:
+    one = fit(pruner, 1)
+    for rank in (0, 1):
+        assert_alike(one, torch.load(two_ranks / f"{pruner}_alike_{rank}.pt", weights_only=True))
+    assert_alike(one, fit(pruner, 1, resume_from=str(two_ranks / f"{pruner}_2.ckpt")))
+
+
+@pytest.mark.slow
+def test_every_pruner_ends_alike_in_one_process_and_two_and_resumed_in_the_other_number() -> None:
+    run = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "processes.py"],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    cells = {row.split()[0]: re.findall(r"(\d+) bits, (\S+)", row) for row in run.stdout.splitlines()[1:]}
+    assert set(cells) == set(PRUNERS)
+    for name, runs in cells.items():
+        assert len(runs) == 3
+        assert all(bits == "0" and float(largest) < 1e-12 for bits, largest in runs), (name, runs)
+
+
+def test_what_all_processes_have_to_say_is_said_by_one(two_ranks: Path) -> None:
+    said = [torch.load(two_ranks / f"said_{rank}.pt", weights_only=True) for rank in (0, 1)]
+    assert sorted(of_both for of_both, _ in said) == [False, True]
+    assert [own for _, own in said] == [True, True]
+
+
+def test_every_pruner_is_among_them() -> None:
+    concrete = {
+        name
+        for name, cls in vars(sparsity.callbacks).items()
+        if inspect.isclass(cls) and issubclass(cls, PruningCallback) and not inspect.isabstract(cls)
+    }
+    assert set(PRUNERS) == concrete - {"MaskFrom"}  # which needs a file

@@ -1,0 +1,71 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from sparsity.analysis.comparison.networks import compare
+from sparsity.interop import save_checkpoint
+from sparsity.masks import add_masks, masks, set_mask
+from sparsity.networks import ResNet
+from sparsity.plotting.report_figures import Drawing, drawings
+from sparsity.report.networks import by_setting, compared, read_runs
+from sparsity.report.sources import find_sources
+
+SaveRun = Callable[..., Path]
+
+
+def drawn(folder: Path, images: torch.Tensor | None = None) -> list[Drawing]:
+    paths = [str(path) for path in folder.iterdir()]
+    settings = by_setting(read_runs(find_sources(sorted(paths), "best").finished))
+    networks = {key: {run.name: run.network for run in compared(repeats)} for key, repeats in settings.items()}
+    return list(drawings(settings, {key: compare(found, images) for key, found in networks.items() if len(found) > 1}))
+
+
+@pytest.fixture
+def resnets(tmp_path: Path) -> Path:
+    """Two networks of one method and one of another."""
+    folder = tmp_path / "resnets"
+    folder.mkdir()
+    generator = torch.Generator().manual_seed(0)
+    for name in ("synflow_30_1", "synflow_30_2", "random_30_1"):
+        network = ResNet(depth=8, width=2)
+        add_masks(network)
+        chosen = {key: torch.rand(mask.shape, generator=generator) < 0.3 for key, mask in masks(network).items()}
+        set_mask(network, chosen)
+        save_checkpoint(network, folder / f"{name}.ckpt")
+    return folder
+
+
+def test_convolutions_have_kernels_and_every_figure_has_its_words_and_its_file(resnets: Path) -> None:
+    found = drawn(resnets, torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    sections = [drawing.section for drawing in found]
+    assert list(dict.fromkeys(sections)) == [
+        "density", "clusters", "kernels", "first-layers", "distances", "correlations"
+    ]  # fmt: skip
+    assert sections.count("distances") == 4
+    assert sections.count("correlations") == 2
+    assert len({drawing.name for drawing in found}) == len(found)
+    assert all(drawing.title and drawing.caption.endswith(".") for drawing in found)
+
+
+def test_a_methods_runs_are_drawn_together_and_first_layers_one_by_one(resnets: Path) -> None:
+    found = {drawing.name.rsplit("_", 1)[0]: drawing.figure for drawing in drawn(resnets)}
+    (legend,) = found["density"].legends
+    assert [text.get_text().split()[0] for text in legend.get_texts()] == ["random", "synflow"]
+    titles = [axes.get_title() for axes in found["first_layer"].axes]
+    assert sum(title.endswith("red") for title in titles) == 3
+
+
+def test_accuracy_is_drawn_over_all_densities_and_curves_for_each(save_run: SaveRun, tmp_path: Path) -> None:
+    for number, asked in enumerate((0.3, 0.1)):
+        save_run(f"version_{number}", asked=asked, seed=number, curve={0: 0.5})
+    names = [drawing.name for drawing in drawn(tmp_path / "runs" / "lightning_logs")]
+    assert names[:2] == ["accuracy", "validation_accuracy_30"]
+    assert "validation_accuracy_10" in names
+
+
+def test_of_dense_networks_only_what_they_look_at_is_drawn(save_run: SaveRun, tmp_path: Path) -> None:
+    save_run("version_0", "dense", 1.0)
+    names = [drawing.name for drawing in drawn(tmp_path / "runs" / "lightning_logs")]
+    assert names == ["accuracy", "first_layer_100"]
