@@ -31,9 +31,10 @@ import torch
 
 from sparsity.callbacks import SparseCheckpoint
 from sparsity.callbacks.pruning import find_pruner
-from sparsity.checkpoints.reading import newest_checkpoint, read_checkpoint
+from sparsity.checkpoints.reading import read_checkpoint
 from sparsity.cli import main as sparsity
 from sparsity.errors import SparsityError
+from sparsity.runs.folder import newest_checkpoint
 from sparsity.seeding import named_generator
 
 PRUNERS = {

@@ -26,7 +26,7 @@ from sparsity.checkpoints.loading import load_network
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.graph.weights import Array
 from sparsity.masks import MASK, masks
-from sparsity.runs.folder import has_run_folder, run_folder
+from sparsity.runs.claiming import has_run_folder, run_folder
 from sparsity.seeding import unmoved_randomness
 
 _IN_DENSITY_MONITOR = {"layer", "masked", "units", "kept", "size", "density", "flops_dense", "flops_effective"}
@@ -216,7 +216,7 @@ def _analysis_folder(trainer: pl.Trainer) -> Path | None:
     if not trainer.loggers and not has_run_folder(trainer):
         return None
     root = run_folder(trainer)  # asks all ranks
-    return None if root is None else root / "analysis"
+    return None if root is None else root.analysis
 
 
 def _topology_scalars(found: Topology) -> dict[str, float]:

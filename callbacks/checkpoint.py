@@ -17,7 +17,7 @@ from sparsity.atomic import put_in_place
 from sparsity.callbacks.pruning import find_pruner
 from sparsity.distributed import gather
 from sparsity.errors import require_whole_number
-from sparsity.runs.folder import CHECKPOINTS, run_folder
+from sparsity.runs.claiming import run_folder
 
 _RANDOM_STATES = "random_states"
 
@@ -69,7 +69,7 @@ class SparseCheckpoint(Checkpoint):
             if trainer.global_step == 0:  # else the Trainer goes on with what it has trained
                 self._reset()
             root = run_folder(trainer)
-            self._folder = None if root is None else root / CHECKPOINTS
+            self._folder = None if root is None else root.checkpoints
 
     @override
     def on_save_checkpoint(

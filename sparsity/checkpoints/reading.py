@@ -1,8 +1,7 @@
-"""Finding checkpoints of earlier runs, and telling whether one fits before anything starts."""
+"""Checkpoints of our fits: read without running what is in them, and told apart before anything starts."""
 
 import os
 import zipfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +11,6 @@ from torch import Tensor, nn
 from sparsity.errors import SparsityError
 
 _LONGEST_REASON = 150
-
-
-def newest_checkpoint(log_folder: Path, name: str) -> Path:
-    """The checkpoint written last among the runs below a log folder.
-
-    Args:
-        log_folder: Holds a folder per run, for example `lightning_logs`.
-        name: `last` or `best`.
-
-    Raises:
-        SparsityError: If no run has such a checkpoint.
-    """
-    found = list(log_folder.glob(f"*/checkpoints/{name}.ckpt"))
-    if not found:
-        raise SparsityError(
-            f"no run below {log_folder} has a checkpoint {name}.ckpt; give the path of a checkpoint, or train first"
-        )
-    return _newest(found)
 
 
 def read_torch_file(path: str | os.PathLike[str], expected: str) -> Any:
@@ -87,25 +68,6 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     ):
         raise SparsityError(f"{os.fspath(path)} is not a Lightning checkpoint; expected {expected}")
     return checkpoint
-
-
-def read_intact_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint that a fit saved, and if it is damaged or gone, name the newest other one of its runs.
-
-    Raises:
-        SparsityError: If there is no such file, or it is something else.
-    """
-    try:
-        return read_checkpoint(path)
-    except SparsityError as error:
-        others = set(path.absolute().parent.parent.parent.glob("*/checkpoints/*.ckpt")) - {path.absolute()}
-        if not others:
-            raise
-        raise SparsityError(f"{error}; the newest other checkpoint beside it is {_newest(others)}") from error
-
-
-def _newest(paths: Iterable[Path]) -> Path:
-    return max(paths, key=lambda path: path.stat().st_mtime_ns)
 
 
 def require_fitting(checkpoint: dict[str, Any], module: nn.Module, path: Path) -> None:

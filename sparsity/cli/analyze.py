@@ -32,7 +32,7 @@ from sparsity.cli.parser import OneSentenceParser, add_options_of, command_parse
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.evaluation import measure_accuracy, read_test_images
 from sparsity.masks import masked_layers
-from sparsity.runs.folder import CHECKPOINTS
+from sparsity.runs.folder import CHECKPOINTS, RunFolder
 
 T = TypeVar("T")
 
@@ -124,11 +124,10 @@ def checkpoint_in(path: str) -> str:
     folder = Path(path)
     if not folder.is_dir():
         return path
-    inside = folder if folder.name == CHECKPOINTS else folder / CHECKPOINTS
-    for name in ("best.ckpt", "last.ckpt"):
-        if (found := inside / name).is_file():
-            print(f"{path} is a folder; its network is {found}")
-            return str(found)
+    run = RunFolder(folder.parent if folder.name == CHECKPOINTS else folder)
+    if (found := run.saved("best", "last")) is not None:
+        print(f"{path} is a folder; its network is {found}")
+        return str(found)
     raise SparsityError(f"{path} is a folder without a checkpoint of its own; give the path of a checkpoint in it")
 
 

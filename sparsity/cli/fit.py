@@ -1,10 +1,8 @@
 """A fit from the command line: its folder, what to say when it ends early, and its summary when it is done."""
 
-import json
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
-from sparsity.atomic import write_atomically
 from sparsity.callbacks import PruningCallback
 from sparsity.callbacks.samples import known_shape
 from sparsity.checkpoints.reading import read_checkpoint
@@ -21,8 +18,9 @@ from sparsity.classifier import SparseClassifier
 from sparsity.diagnosis import cannot_write, is_of_the_disk, signal_behind
 from sparsity.distributed import lost_another
 from sparsity.errors import NonFiniteError, SparsityError
-from sparsity.runs.folder import CHECKPOINTS, CONFIG, SUMMARY, claim_run_folder, run_folder, runs_folder
-from sparsity.runs.summary import one_line, run_summary
+from sparsity.runs.claiming import claim_run_folder, run_folder, runs_folder
+from sparsity.runs.folder import RunFolder
+from sparsity.runs.summary import RunSummary
 
 
 class SaveConfig(SaveConfigCallback):
@@ -36,7 +34,7 @@ class SaveConfig(SaveConfigCallback):
     @override
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if (folder := run_folder(trainer)) is not None:
-            self.parser.save(self.config, str(folder / CONFIG), skip_none=False, multifile=False)
+            self.parser.save(self.config, str(folder.config_file), skip_none=False, multifile=False)
 
 
 class Fit:
@@ -69,7 +67,7 @@ class Fit:
             self._seconds = time.perf_counter() - start
         except BaseException as error:
             if self._trainer.global_step == 0 and own:
-                _remove_unused_run(own)
+                RunFolder(own[0]).remove_if_unused(own)
             if isinstance(error, OSError) and is_of_the_disk(error):
                 what = error.filename or f"the log in {own[0] if own else runs_folder(self._trainer)}"
                 raise SparsityError(f"{cannot_write(error, what)}; {self._how_to_go_on()}") from error
@@ -128,22 +126,25 @@ class Fit:
         pruner: PruningCallback | None,
         seed: int | None,
         accuracies: Mapping[str, float],
-        folder: Path | None,
+        folder: RunFolder | None,
     ) -> None:
         method, asked = (_method(pruner), pruner.density) if pruner else (None, None)
-        summary = {
-            **run_summary(model.network, known_shape(self._trainer, model), method, asked),
-            "test_accuracy": accuracies,
-            "seed": seed,
-            "epochs": self._trainer.current_epoch,
-            "seconds": round(self._seconds, 1),
-        }
+        summary = RunSummary.of(
+            model.network,
+            known_shape(self._trainer, model),
+            method,
+            asked,
+            test_accuracy=accuracies,
+            seed=seed,
+            epochs=self._trainer.current_epoch,
+            seconds=round(self._seconds, 1),
+        )
         for logger in self._trainer.loggers:
             logger.log_metrics({f"test/{name}_accuracy": value for name, value in accuracies.items()})
             logger.save()
         if folder:
-            write_atomically(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
-        print(one_line(summary, None if folder is None else str(folder)))
+            summary.write(folder)
+        print(summary.one_line(folder))
 
 
 def _method(pruner: PruningCallback) -> str:
@@ -158,17 +159,3 @@ def _saved_checkpoints(trainer: pl.Trainer, resumed: str | None) -> dict[str, st
     if resumed and not found["last"] and read_checkpoint(Path(resumed))["global_step"] == trainer.global_step:
         found["last"] = resumed
     return {name: path for name, path in found.items() if path}
-
-
-def _remove_unused_run(made: list[Path]) -> None:
-    """Remove the new run's folder, and others made for it, if it holds nothing but what is written before training."""
-    folder = made[0]
-    with suppress(OSError):  # there is none, or it holds a checkpoint
-        (folder / CHECKPOINTS).rmdir()
-    written = list(folder.glob("*"))
-    if all(f.name.startswith("events.out.tfevents") or f.name in (CONFIG, "hparams.yaml") for f in written):
-        for file in written:
-            file.unlink()
-        with suppress(OSError):  # other runs are beside it
-            for path in made:
-                path.rmdir()

@@ -14,18 +14,19 @@ from typing_extensions import override
 import sparsity
 from sparsity.callbacks import KeepMasks, PruningCallback
 from sparsity.callbacks.predictions import PredictionWriter
-from sparsity.checkpoints.reading import newest_checkpoint, read_intact_checkpoint, require_fitting
+from sparsity.checkpoints.reading import require_fitting
 from sparsity.classifier import SparseClassifier
 from sparsity.cli import COMMANDS
 from sparsity.cli.class_paths import require_classes
 from sparsity.cli.defaults import default_callbacks, require_no_null
 from sparsity.cli.fit import Fit, SaveConfig
 from sparsity.cli.parser import OneSentenceParser, command_parser
-from sparsity.cli.resume import require_same_pruner
+from sparsity.cli.resume import read_intact_checkpoint, require_same_pruner
 from sparsity.diagnosis import blaming
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.pruning.ablation import Ablation
-from sparsity.runs.folder import runs_folder
+from sparsity.runs.claiming import runs_folder
+from sparsity.runs.folder import newest_checkpoint
 from sparsity.runs.resuming import SettingsInCheckpoints, require_same_settings, settings_of
 from sparsity.trainer.internals import instantiate, use_lean_loop
 

@@ -1,9 +1,27 @@
-"""Going on with a run: which checkpoint is meant, and whether it is of the same run."""
+"""Going on with a run: its checkpoint, and whether it is of the same run."""
 
+from pathlib import Path
 from typing import Any
 
 from sparsity.callbacks import MaskFrom, PruningCallback
+from sparsity.checkpoints.reading import read_checkpoint
 from sparsity.errors import SparsityError
+from sparsity.runs.folder import newest_other_checkpoint
+
+
+def read_intact_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint that a fit saved, and if it is damaged or gone, name the newest other one of its runs.
+
+    Raises:
+        SparsityError: If there is no such file, or it is something else.
+    """
+    try:
+        return read_checkpoint(path)
+    except SparsityError as error:
+        other = newest_other_checkpoint(path)
+        if other is None:
+            raise
+        raise SparsityError(f"{error}; the newest other checkpoint beside it is {other}") from error
 
 
 def require_same_pruner(checkpoint: dict[str, Any], pruner: PruningCallback | None, path: str) -> None:

@@ -13,6 +13,7 @@ from sparsity.report.page import code, details, items, paragraph, table
 from sparsity.report.sources import LeftOut
 from sparsity.report.tables import asked_and_reached, differences_table, results_table, runs_table
 from sparsity.runs.curves import read_curves
+from sparsity.runs.folder import RunFolder
 
 
 def lead(settings: Mapping[Setting, Repeats]) -> str:
@@ -80,7 +81,7 @@ def repeat(settings: Mapping[Setting, Repeats], command: str) -> list[str]:
     for setting, repeats in settings.items():
         for method, same in repeats.items():
             files += [run.source.checkpoint for run in same if not run.source.sessions]
-            if configs := [run.source.sessions[0] / "config.yaml" for run in same if run.source.sessions]:
+            if configs := [RunFolder(run.source.sessions[0]).config_file for run in same if run.source.sessions]:
                 commands = "\n".join(shell("fit", "--config", str(config)) for config in configs)
                 runs.append(details(f"{method}, {labels[setting]}", code(commands), code(configs[0].read_text())))
     blocks = [paragraph("This page:"), code(command)]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from sparsity.errors import SparsityError
-from sparsity.runs.folder import CHECKPOINTS, CONFIG, SUMMARY
+from sparsity.runs.folder import SUMMARY, RunFolder, folder_of, runs_below
 from sparsity.runs.planned import not_begun
-from sparsity.runs.reading import read_config, read_summary
+from sparsity.runs.summary import RunSummary
 
 Choice = Literal["best", "last"]
 T = TypeVar("T")
@@ -31,7 +31,7 @@ class Source:
         asked: The density asked for, in (0, 1]; None if nobody says.
         accuracy: On the test images, in [0, 1]; None if it was not measured.
         config: The run's config.yaml; empty for a bare file.
-        summary: The run's summary.json; empty for a bare file.
+        summary: The run's summary.json; None for a bare file.
         sessions: The run's folders, one more for each time it was resumed, in order; none for a bare file.
         note: What a reader has to know of it besides; empty if nothing.
     """
@@ -44,7 +44,7 @@ class Source:
     asked: float | None = None
     accuracy: float | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
-    summary: Mapping[str, Any] = field(default_factory=dict)
+    summary: RunSummary | None = None
     sessions: tuple[Path, ...] = ()
     note: str = ""
 
@@ -132,29 +132,28 @@ def name_parts(stem: str) -> tuple[str, str, str]:
 
 def _find_runs(folders: Sequence[Path], choice: Choice) -> tuple[list[Source], list[Path], list[LeftOut]]:
     """Runs with results, those without, and those that cannot be read."""
-    found = {path.parent.resolve(): path.parent for folder in folders for path in folder.rglob(CONFIG)}
-    configs: dict[Path, dict[str, Any]] = {}
+    configs: dict[RunFolder, dict[str, Any]] = {}
     left_out: list[LeftOut] = []
-    for folder in sorted(filter(_is_session, found.values()), key=_natural):
-        for config in unless_left_out(partial(read_config, folder), folder, left_out):
+    for folder in runs_below(folders):
+        for config in unless_left_out(folder.read_config, folder.path, left_out):
             if not _is_evaluation(config):
                 configs[folder] = config
     sessions = list(configs)
-    chains = {folder: _chain(folder) for folder in sessions}
-    finished = [folder for folder in sessions if _is_finished(folder)]
+    chains = {folder: folder.sessions() for folder in sessions}
+    finished = [folder for folder in sessions if folder.is_finished]
     continued = {earlier for folder in finished for earlier in chains[folder][:-1]}
     runs: list[Source] = []
     for folder in finished:
         if folder not in continued:
-            runs += unless_left_out(partial(_of_run, folder, choice), folder, left_out)
+            runs += unless_left_out(partial(_of_run, folder, choice), folder.path, left_out)
     resumed = {earlier for folder in sessions for earlier in chains[folder][:-1]}
     known = {_identity(folder, configs[folder]) for folder in finished}
     unfinished = []
     # Newest first: of a run that was begun more than once, the last attempt is named.
     for folder in reversed(sessions):
         identity = _identity(folder, configs[folder])
-        if not _is_finished(folder) and folder not in resumed and identity not in known:
-            unfinished.append(folder)
+        if not folder.is_finished and folder not in resumed and identity not in known:
+            unfinished.append(folder.path)
             known.add(identity)
     return runs, unfinished[::-1], left_out
 
@@ -164,77 +163,35 @@ def _is_evaluation(config: Mapping[str, Any]) -> bool:
     return "verbose" in config or "return_predictions" in config
 
 
-def _chain(folder: Path) -> tuple[Path, ...]:
-    """The folders of a run, from the one it began in to this one, by the checkpoints it was resumed from."""
-    chain = [folder]
-    while name := _config_or_nothing(chain[0]).get("ckpt_path"):
-        # By its name beside this one: the runs may have been moved since.
-        earlier = folder.parent / Path(name).parent.parent.name
-        if not _is_session(earlier) or earlier in chain:
-            break
-        chain.insert(0, earlier)
-    return tuple(chain)
-
-
-def _config_or_nothing(folder: Path) -> Mapping[str, Any]:
-    """Of an earlier session: a damaged one is named by itself, and what it was resumed from is not known."""
-    try:
-        return read_config(folder)
-    except SparsityError:
-        return {}
-
-
-def _identity(folder: Path, config: Mapping[str, Any]) -> tuple[Path, str]:
+def _identity(folder: RunFolder, config: Mapping[str, Any]) -> tuple[Path, str]:
     """Equal for the attempts at one run."""
-    return folder.parent, repr({**config, "ckpt_path": None})
+    return folder.path.parent, repr({**config, "ckpt_path": None})
 
 
 def _of_file(path: Path) -> Source:
-    folder = path.parent.parent
-    if path.stem in get_args(Choice) and _is_session(folder) and _is_finished(folder):
+    folder = folder_of(path)
+    if path.stem in get_args(Choice) and folder.is_run and folder.is_finished:
         return _of_run(folder, path.stem)
     method, family, seed = name_parts(path.stem)
     return Source(path, path, method, seed, family or method)
 
 
-def _of_run(folder: Path, choice: str) -> Source:
-    summary, config = read_summary(folder), read_config(folder)
+def _of_run(folder: RunFolder, choice: str) -> Source:
+    summary, config = RunSummary.read(folder), folder.read_config()
     taken, note = choice, ""
-    if choice == "best" and not _checkpoint(folder, "best").is_file() and _checkpoint(folder, "last").is_file():
-        taken, note = "last", f"{folder} has no best.ckpt, so its last.ckpt is taken"
-    seed = summary.get("seed", config.get("seed_everything"))
+    if choice == "best" and folder.saved("best", "last") == folder.checkpoint("last"):
+        taken, note = "last", f"{folder.path} has no best.ckpt, so its last.ckpt is taken"
+    seed = config.get("seed_everything") if summary.seed is None else summary.seed
     return Source(
-        path=folder,
-        checkpoint=_checkpoint(folder, taken),
-        method=summary["method"],
+        path=folder.path,
+        checkpoint=folder.checkpoint(taken),
+        method=summary.method,
         seed=str(seed) if isinstance(seed, int) else "",
-        family=str(folder),
-        asked=summary["density_asked"],
-        accuracy=summary["test_accuracy"].get(taken),
+        family=str(folder.path),
+        asked=summary.density_asked,
+        accuracy=summary.test_accuracy.get(taken),
         config=config,
         summary=summary,
-        sessions=_chain(folder),
+        sessions=tuple(session.path for session in folder.sessions()),
         note=note,
     )
-
-
-def _checkpoint(folder: Path, name: str) -> Path:
-    return folder / CHECKPOINTS / f"{name}.ckpt"
-
-
-def _is_session(folder: Path) -> bool:
-    try:
-        return (folder / CONFIG).is_file() and (
-            _is_finished(folder) or (folder / CHECKPOINTS).is_dir() or any(folder.glob("events.out.tfevents.*"))
-        )
-    except OSError:  # a name that no folder can have
-        return False
-
-
-def _is_finished(folder: Path) -> bool:
-    return (folder / SUMMARY).is_file()
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sorts version_10 after version_2."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", str(path))]

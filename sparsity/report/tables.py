@@ -82,8 +82,8 @@ def runs_table(settings: Mapping[Setting, Repeats]) -> Table:
             f"{run.topology.connectivity.effective:,}",
             str(sum(layer.dead for layer in run.topology.connectivity.layers.values())),
             NOTHING if run.accuracy is None else f"{100 * run.accuracy:.2f} %",
-            *(_plain(run.source.summary.get(key)) for key in ("epochs", "seconds")),
-            _plain(run.source.summary.get("git_commit"))[:10],
+            *(_plain(getattr(run.source.summary, key, None)) for key in ("epochs", "seconds")),
+            _plain(getattr(run.source.summary, "git_commit", None))[:10],
             str(run.source.path),
         ]
         for repeats in settings.values()

@@ -1,142 +1,183 @@
-"""Where a run's files go: one folder for its config, checkpoints, analysis and summary, which no other run ever has.
-
-Of the loggers, TensorBoard's and the CSV one have folders by version, and the run takes that one; with others, or none,
-it makes `lightning_logs/version_k` itself. A folder is claimed by making it, which only one process can.
-"""
+"""A run's folder: which files lie where in it, and what can be told from them; nobody else knows their names."""
 
 import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any
 
-import pytorch_lightning as pl
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+import yaml
 
 from sparsity.errors import SparsityError
-
-Versioned = TensorBoardLogger | CSVLogger
+from sparsity.runs.yaml_files import load_yaml_without_aliases
 
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.yaml"
 SUMMARY = "summary.json"
 
-_CLAIMED = "_sparsity_run_folder"
-_SHARED = "_sparsity_run_folder_is_shared"
+_LONGEST = 200
 
 
-def runs_folder(trainer: pl.Trainer) -> Path:
-    """Where the runs with a trainer's loggers have their folders side by side."""
-    if (logger := _versioned(trainer)) is not None:
-        return Path(logger.root_dir)
-    places = [logger.save_dir for logger in trainer.loggers if logger.save_dir is not None]
-    return Path([*places, trainer.default_root_dir][0]) / "lightning_logs"
-
-
-def run_folder(trainer: pl.Trainer) -> Path | None:
-    """The folder of the fit at hand, the same one for all that ask; the first to ask claims it.
-
-    In several processes all have to ask the first time.
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one session of a run: a run that was resumed has several.
 
     Args:
-        trainer: In a fit.
-
-    Returns:
-        None for a fast development run, which leaves nothing behind.
-
-    Raises:
-        SparsityError: If the user chose the folder of another run.
+        path: Of the folder; it need not exist.
     """
-    if trainer.fast_dev_run:  # type: ignore[attr-defined]
-        return None
-    if not getattr(trainer, _SHARED, False):
-        claim_run_folder(trainer)
-        setattr(trainer, _CLAIMED, trainer.strategy.broadcast(getattr(trainer, _CLAIMED, None)))
-        setattr(trainer, _SHARED, True)
-    folder: Path = getattr(trainer, _CLAIMED)
-    return folder
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """The complete config, written before training."""
+        return self.path / CONFIG
+
+    @property
+    def summary_file(self) -> Path:
+        """What the run came to, written when it has ended; see `RunSummary`."""
+        return self.path / SUMMARY
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of its checkpoints."""
+        return self.path / CHECKPOINTS
+
+    @property
+    def analysis(self) -> Path:
+        """The folder of what is left of the network, and of comparisons with others."""
+        return self.path / "analysis"
+
+    def checkpoint(self, name: str) -> Path:
+        """The file of a checkpoint, `best` or `last`."""
+        return self.checkpoints / f"{name}.ckpt"
+
+    def saved(self, *names: str) -> Path | None:
+        """The first of some checkpoints that there is."""
+        return next((file for name in names if (file := self.checkpoint(name)).is_file()), None)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its fit came to its end."""
+        return self.summary_file.is_file()
+
+    @property
+    def is_run(self) -> bool:
+        """Whether a fit made it, rather than something else that has a config."""
+        try:
+            return self.config_file.is_file() and (
+                self.is_finished or self.checkpoints.is_dir() or any(self.path.glob("events.out.tfevents.*"))
+            )
+        except OSError:  # a name that no folder can have
+            return False
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether there is something in it that only a run leaves there."""
+        return any((self.path / name).exists() for name in (CONFIG, SUMMARY, CHECKPOINTS, "metrics.csv"))
+
+    def read_config(self) -> dict[str, Any]:
+        """Read the config that the fit saved.
+
+        Raises:
+            SparsityError: If it cannot be read, or is not a config; says what is wrong.
+        """
+        try:
+            config = load_yaml_without_aliases(self.config_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())[:_LONGEST]
+            raise SparsityError(f"{self.config_file} is damaged ({reason}); move that folder away") from error
+        if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
+            raise SparsityError(f"{self.config_file} is not the config of a run; move that folder away")
+        checkpoint = config.get("ckpt_path")
+        if checkpoint is not None and not (isinstance(checkpoint, str) and checkpoint.isprintable()):
+            raise SparsityError(
+                f"{self.config_file} is damaged: its ckpt_path is {_short(checkpoint)}; move that folder away"
+            )
+        return config
+
+    def sessions(self) -> tuple["RunFolder", ...]:
+        """The folders of the run, from the one it began in to this one, by the checkpoints it was resumed from."""
+        chain = [self]
+        while name := chain[0]._resumed_from():
+            # By its name beside this one: the runs may have been moved since.
+            earlier = RunFolder(self.path.parent / Path(name).parent.parent.name)
+            if not earlier.is_run or earlier in chain:
+                break
+            chain.insert(0, earlier)
+        return tuple(chain)
+
+    def _resumed_from(self) -> str | None:
+        try:
+            return self.read_config().get("ckpt_path")
+        except SparsityError:  # a damaged one is named by itself, and what it was resumed from is not known
+            return None
+
+    def remove_if_unused(self, made: Sequence[Path]) -> None:
+        """Remove it if it holds nothing but what is written before training.
+
+        Args:
+            made: The folders that were made for it, itself first; those that hold nothing else go too.
+        """
+        with suppress(OSError):  # there is none, or it holds a checkpoint
+            self.checkpoints.rmdir()
+        written = list(self.path.glob("*"))
+        if all(f.name.startswith("events.out.tfevents") or f.name in (CONFIG, "hparams.yaml") for f in written):
+            for file in written:
+                file.unlink()
+            with suppress(OSError):  # other runs are beside it
+                for path in made:
+                    path.rmdir()
 
 
-def has_run_folder(trainer: pl.Trainer) -> bool:
-    """Whether somebody has asked for the folder of the fit at hand: without logger or checkpoints there may be none."""
-    return getattr(trainer, _SHARED, False)
+def folder_of(checkpoint: Path) -> RunFolder:
+    """The folder of the run that a checkpoint is of, if it is of one."""
+    return RunFolder(checkpoint.parent.parent)
 
 
-def claim_run_folder(trainer: pl.Trainer) -> list[Path]:
-    """Claim a fit's folder before it starts, so that runs that start at the same moment never share one.
+def runs_below(folders: Iterable[Path]) -> Iterator[RunFolder]:
+    """All sessions of runs at or below some folders, each once, in the order of their names and numbers."""
+    found = {path.parent.resolve(): RunFolder(path.parent) for folder in folders for path in folder.rglob(CONFIG)}
+    yield from sorted((run for run in found.values() if run.is_run), key=lambda run: _natural(run.path))
+
+
+def newest_checkpoint(runs: Path, name: str) -> Path:
+    """The checkpoint written last among runs that lie side by side.
 
     Args:
-        trainer: That has none yet; it remembers it.
-
-    Returns:
-        The folder and those it lies in, as far as this process has made them now; nothing if it has not.
+        runs: Holds a folder per run, for example `lightning_logs`.
+        name: `last` or `best`.
 
     Raises:
-        SparsityError: If the user chose the folder of another run.
+        SparsityError: If no run has such a checkpoint.
     """
-    if not trainer.is_global_zero or trainer.fast_dev_run or getattr(trainer, _CLAIMED, None) is not None:  # type: ignore[attr-defined]
-        return []
-    logger = _versioned(trainer)
-    folder, made = _claim_next(runs_folder(trainer)) if logger is None else _claim_version(logger)
-    for other in trainer.loggers:
-        if _is_versioned(other) and other._version is None and Path(other.root_dir) == folder.parent:
-            other._version = folder.name  # it takes names as well as numbers
-    setattr(trainer, _CLAIMED, folder)
-    return made
+    found = list(runs.glob(f"*/{CHECKPOINTS}/{name}.ckpt"))
+    if not found:
+        raise SparsityError(
+            f"no run below {runs} has a checkpoint {name}.ckpt; give the path of a checkpoint, or train first"
+        )
+    return _newest(found)
 
 
-def _is_versioned(logger: Logger) -> TypeGuard[Versioned]:
-    return isinstance(logger, TensorBoardLogger | CSVLogger)
+def newest_other_checkpoint(checkpoint: Path) -> Path | None:
+    """The checkpoint written last in a checkpoint's run and those beside it, apart from itself; None if it is alone."""
+    runs = folder_of(checkpoint.absolute()).path.parent
+    others = set(runs.glob(f"*/{CHECKPOINTS}/*.ckpt")) - {checkpoint.absolute()}
+    return _newest(others) if others else None
 
 
-def _versioned(trainer: pl.Trainer) -> Versioned | None:
-    return next((logger for logger in trainer.loggers if _is_versioned(logger)), None)
+def _newest(paths: Iterable[Path]) -> Path:
+    return max(paths, key=lambda path: path.stat().st_mtime_ns)
 
 
-def _claim_version(logger: Versioned) -> tuple[Path, list[Path]]:
-    """The logger's folder, and what was made for it; of one that has begun to log already, its checkpoints'."""
-    has_started = logger._experiment is not None
-    is_free = (has_started and isinstance(logger.version, int)) or _is_free(logger)
-    while not (made := _make(folder := _folder_of(logger))):
-        if is_free and not has_started:
-            logger._version = None  # another run was faster: look again
-        elif not _holds_run(folder) and _make(folder / CHECKPOINTS):
-            return folder, []
-        elif is_free:
-            return _claim_next(folder.parent)
-        else:
-            raise SparsityError(f"{folder} holds another run; leave the logger's version out, or choose another")
-    return folder, made
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sorts version_10 after version_2."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", str(path))]
 
 
-def _claim_next(root: Path) -> tuple[Path, list[Path]]:
-    while True:
-        found = [re.fullmatch(r"version_(\d+)", path.name) for path in root.glob("version_*")]
-        number = max([int(match[1]) for match in found if match], default=-1) + 1
-        if made := _make(folder := root / f"version_{number}"):
-            return folder, made
-
-
-def _folder_of(logger: Versioned) -> Path:
-    version = logger.version
-    return Path(logger.root_dir) / (version if isinstance(version, str) else f"version_{version}")
-
-
-def _is_free(logger: Versioned) -> bool:
-    """Whether nobody chose the version: in a SLURM job Lightning does, the job's number, the same for all its fits."""
-    return logger._version is None or logger._version == SLURMEnvironment.job_id()
-
-
-def _holds_run(folder: Path) -> bool:
-    return any((folder / name).exists() for name in (CONFIG, SUMMARY, CHECKPOINTS, "metrics.csv"))
-
-
-def _make(folder: Path) -> list[Path]:
-    """Make a folder, with those it lies in; nothing if it is there."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        if not folder.is_dir():
-            raise
-        return []
-    return missing
+def _short(value: object) -> str:
+    if isinstance(value, int) and abs(value) > 10**18:
+        return "too large a number"
+    text = ascii(value)
+    return text if len(text) <= 40 else f"{text[:39]}…"

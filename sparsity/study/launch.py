@@ -19,7 +19,7 @@ from sparsity.study.engines import cores, run_locally, run_on_ray
 from sparsity.study.grid import Point, read_grid
 from sparsity.study.locks import try_lock
 from sparsity.study.results import run_row, seed_means, summary_table, write_results
-from sparsity.study.running import Ended, Run, run_folder, status
+from sparsity.study.running import Ended, Run, folder_for, status
 
 Resolve = Callable[[Sequence[str]], str]
 """From the arguments of `sparsity fit` to the complete config as YAML; raises `SparsityError` for wrong ones."""
@@ -103,7 +103,7 @@ def plan(points: Iterable[Point], folder: Path, resolve: Resolve) -> list[Run]:
         config |= {"test_after_fit": True}
         config["trainer"]["default_root_dir"] = None
         # The folder's name is made of everything but the folder itself.
-        own = run_folder(folder / "runs", point.label, yaml.safe_dump(config))
+        own = folder_for(folder / "runs", point.label, yaml.safe_dump(config))
         config["trainer"]["default_root_dir"] = str(own)
         runs.setdefault(own, Run(own, point.axes, yaml.safe_dump(config, sort_keys=False)))
     return list(runs.values())

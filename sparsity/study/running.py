@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from sparsity.atomic import write_atomically
-from sparsity.runs.reading import read_summary
+from sparsity.runs.folder import RunFolder
+from sparsity.runs.summary import RunSummary
 from sparsity.study.locks import try_lock
 
 Status = Literal["finished", "interrupted", "new"]
@@ -51,7 +52,7 @@ Attempt = Generator[None, None, Ended]
 """A run that goes on: yields until it has ended."""
 
 
-def run_folder(root: Path, label: str, config: str) -> Path:
+def folder_for(root: Path, label: str, config: str) -> Path:
     """A folder whose name says what the run is, and that no other config has.
 
     Args:
@@ -79,7 +80,8 @@ def summary(run: Run) -> dict[str, Any] | None:
     found = sorted(run.folder.glob("lightning_logs/*/summary.json"), key=lambda path: path.stat().st_mtime_ns)
     if not found:
         return None
-    return {**read_summary(found[-1].parent), "folder": str(found[-1].parent)}
+    folder = RunFolder(found[-1].parent)
+    return {**asdict(RunSummary.read(folder)), "folder": str(folder.path)}
 
 
 def attempt(run: Run, threads: int, device: int | None = None) -> Attempt:

@@ -12,8 +12,9 @@ from torch import nn
 
 from sparsity.interop import save_checkpoint
 from sparsity.networks import FC
+from sparsity.runs.folder import RunFolder
 from sparsity.runs.planned import write_planned
-from sparsity.runs.reading import read_config, read_summary
+from sparsity.runs.summary import RunSummary
 
 SaveRun = Callable[..., Path]
 
@@ -163,8 +164,8 @@ def test_what_a_fit_writes_can_be_read(sparsity: Any, tmp_path: Path) -> None:
     outcome = sparsity("fit", *arguments, "--trainer.default_root_dir", tmp_path)
     assert outcome.code == 0, outcome.err
     folder = tmp_path / "lightning_logs" / "version_0"
-    assert read_summary(folder)["test_accuracy"] == {}
-    assert read_config(folder)["seed_everything"] == 42
+    assert RunSummary.read(RunFolder(folder)).test_accuracy == {}
+    assert RunFolder(folder).read_config()["seed_everything"] == 42
     assert "test accuracy not measured" in outcome.out
     outcome = sparsity("report", tmp_path, "--output", tmp_path / "out")
     assert outcome.code == 0, outcome.err

@@ -18,7 +18,8 @@ from sparsity.classifier import SparseClassifier
 from sparsity.datamodules import Digits
 from sparsity.errors import SparsityError
 from sparsity.networks import FC
-from sparsity.runs.folder import claim_run_folder, run_folder, runs_folder
+from sparsity.runs.claiming import claim_run_folder, run_folder, runs_folder
+from sparsity.runs.folder import RunFolder
 
 SMALL = [
     "--data", "Digits", "--data.limit", "100", "--model.network", "FC", "--model.network.width", "10",
@@ -109,7 +110,7 @@ def test_two_fits_of_a_script_have_a_folder_each(tmp_path: Path, kind: str) -> N
     assert before.items() <= contents(tmp_path).items()
     # Of two loggers with folders by version each has made its own; the run takes the first one's.
     folder = tmp_path / "lightning_logs" / ("version_2" if kind == "both" else "version_1")
-    assert run_folder(trainer) == folder
+    assert run_folder(trainer) == RunFolder(folder)
     assert {"checkpoints", "analysis"} <= {path.name for path in folder.iterdir()}
     assert Path(str(trainer.checkpoint_callback.last_model_path)).parent == folder / "checkpoints"  # type: ignore[union-attr]
 
@@ -117,7 +118,7 @@ def test_two_fits_of_a_script_have_a_folder_each(tmp_path: Path, kind: str) -> N
 def test_another_fit_with_a_logger_that_was_used_has_a_folder_of_its_own(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path)
     folders = [run_folder(script(logger=logger, default_root_dir=tmp_path)) for _ in range(2)]
-    assert folders == [tmp_path / "lightning_logs" / f"version_{k}" for k in range(2)]
+    assert folders == [RunFolder(tmp_path / "lightning_logs" / f"version_{k}") for k in range(2)]
 
 
 def test_a_script_that_chooses_the_folder_of_another_run_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Multiply-adds of networks with layers that no mask covers, and of those for which they are not known."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -11,7 +13,8 @@ from sparsity.analysis.topology.network import layer_table, summary, topology
 from sparsity.analysis.topology.pooled import pooled
 from sparsity.masks import add_masks, masks, set_mask
 from sparsity.networks import FC
-from sparsity.runs.summary import one_line, run_summary
+from sparsity.runs.folder import RunFolder
+from sparsity.runs.summary import RunSummary
 from tests.networks_of_strangers import NETWORKS
 
 
@@ -28,7 +31,7 @@ def test_layers_kept_dense_count_wholly_in_multiply_adds_and_not_in_the_density(
     assert found["density"] == 16 / 28
     assert found["density_all"] == 40 / 52
     assert found["weights_dense"] == {"fc1.weight": 24}
-    assert (found["flops_dense"], found["flops_effective"]) == (52, 40)
+    assert (found.flops_dense, found.flops_effective) == (52, 40)
 
 
 def test_a_table_has_the_dense_layers_below_the_masked_ones_and_marks_them() -> None:
@@ -55,11 +58,11 @@ def test_the_topology_of_a_network_whose_multiply_adds_are_not_known_goes_withou
 
 
 def test_a_runs_record_and_its_line_say_what_is_dense() -> None:
-    found = run_summary(half_dense(), (6,), "Random", 0.5)
-    assert found["weights_dense"] == {"fc1.weight": 24}
-    assert found["density_all"] == 40 / 52
-    assert (found["flops_dense"], found["flops_effective"]) == (52, 40)
-    assert one_line({**found, "test_accuracy": {}}, "logs") == (
+    found = RunSummary.of(half_dense(), (6,), "Random", 0.5)
+    assert found.weights_dense == {"fc1.weight": 24}
+    assert found.density_all == 40 / 52
+    assert (found.flops_dense, found.flops_effective) == (52, 40)
+    assert found.one_line(RunFolder(Path("logs"))) == (
         "Random: density 0.5 asked, 0.571429 reached (16 of 28 weights); masked 28 of 52 matrix weights, "
         "density of all 0.769231; dense: fc1.weight (24); test accuracy not measured; log in logs"
     )
@@ -68,10 +71,10 @@ def test_a_runs_record_and_its_line_say_what_is_dense() -> None:
 def test_nothing_is_said_of_networks_that_are_wholly_masked() -> None:
     network = FC((6,), 3, depth=3, width=4)
     add_masks(network)
-    found = run_summary(network, (6,), None, None)
-    assert found["density_all"] == found["density"] == 1
-    assert found["weights_dense"] == found["weights_tied"] == {}
-    assert "(52 of 52 weights); test accuracy" in one_line({**found, "test_accuracy": {}}, None)
+    found = RunSummary.of(network, (6,), None, None)
+    assert found.density_all == found.density == 1
+    assert found.weights_dense == found.weights_tied == {}
+    assert "(52 of 52 weights); test accuracy" in found.one_line(None)
     assert [row["masked"] for row in layer_table(topology(network))] == [True, True, True]
 
 
@@ -91,8 +94,8 @@ def test_multiply_adds_that_are_not_known_are_left_out_in_one_sentence(kind: str
     with pytest.raises(UncountedError, match=rf"multiply-adds of \w+ are not known, since {weight} takes part outside"):
         output_positions(network, network.input_shape)
     with pytest.warns(UserWarning, match=rf"since {weight} takes part outside"):
-        found = run_summary(network, network.input_shape, None, None)
-    assert found["flops_dense"] is found["flops_effective"] is None
+        found = RunSummary.of(network, network.input_shape, None, None)
+    assert found.flops_dense is found.flops_effective is None
 
 
 @pytest.mark.parametrize("kind", ["chain", "shared layer", "weight norm", "bare", "never runs", "dictionary"])
@@ -132,10 +135,10 @@ def test_a_dense_layer_that_shares_a_masked_weight_adds_to_its_positions() -> No
     add_masks(network, exclude=["layers.2"])
     set_mask(network, {"layers.0": torch.eye(6, dtype=torch.bool)})
     assert output_positions(network, (6,))["layers.0"] == 2
-    found = run_summary(network, (6,), None, None)
-    assert (found["flops_dense"], found["flops_effective"]) == (72, 12)
-    assert found["weights_dense"] == {}
-    assert found["weights_tied"] == {"layers.0.weight": ["layers.2.weight"]}
+    found = RunSummary.of(network, (6,), None, None)
+    assert (found.flops_dense, found.flops_effective) == (72, 12)
+    assert found.weights_dense == {}
+    assert found.weights_tied == {"layers.0.weight": ["layers.2.weight"]}
 
 
 def test_a_network_whose_samples_are_unknown_has_no_multiply_adds() -> None:
