@@ -31,7 +31,7 @@ def test_layers_kept_dense_count_wholly_in_multiply_adds_and_not_in_the_density(
     assert found["density"] == 16 / 28
     assert found["density_all"] == 40 / 52
     assert found["weights_dense"] == {"fc1.weight": 24}
-    assert (found.flops_dense, found.flops_effective) == (52, 40)
+    assert (found["flops_dense"], found["flops_effective"]) == (52, 40)
 
 
 def test_a_table_has_the_dense_layers_below_the_masked_ones_and_marks_them() -> None:
