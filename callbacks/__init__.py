@@ -19,11 +19,11 @@ from sparsity.callbacks.during_training import SET, GradualMagnitude, PruneDurin
 from sparsity.callbacks.edge_popup import EdgePopup
 from sparsity.callbacks.gem_miner import GemMiner
 from sparsity.callbacks.gradient_pruning import SNIP, GraSP, PruneByGradient
+from sparsity.callbacks.keep_masks import KeepMasks
 from sparsity.callbacks.lottery import IterativeMagnitude
 from sparsity.callbacks.progress import QuietProgressBar
 from sparsity.callbacks.pruning import PruningCallback
 from sparsity.callbacks.score_search import ScoreSearch
-from sparsity.callbacks.zeros import KeepMasks
 
 __all__ = [
     "LAMP",

@@ -19,9 +19,9 @@ from sparsity.analysis.records import Row
 from sparsity.analysis.topology.network import Topology, layer_table, summary, topology
 from sparsity.callbacks.aside import aside
 from sparsity.callbacks.density import ITSELF
+from sparsity.callbacks.network import network_of
 from sparsity.callbacks.pruning import find_pruner
 from sparsity.callbacks.samples import batch_shape, known_shape, validation_images
-from sparsity.callbacks.zeros import network_of
 from sparsity.checkpoints.loading import load_network
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.graph.weights import Array

@@ -10,8 +10,8 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sparsity.callbacks.network import network_of
 from sparsity.callbacks.samples import batch_shape, known_shape, peeking
-from sparsity.callbacks.zeros import network_of
 from sparsity.distributed import gather
 from sparsity.errors import SparsityError
 from sparsity.forward.labels import NO_LABEL, require_labels

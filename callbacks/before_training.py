@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -10,15 +11,15 @@ from torch import nn
 from typing_extensions import override
 
 from sparsity.callbacks.batches import sample_shape
-from sparsity.callbacks.pruning import PruningCallback, run_seed
-from sparsity.callbacks.zeros import network_of
+from sparsity.callbacks.network import network_of
+from sparsity.callbacks.pruning import PruningCallback, Scope, run_seed
 from sparsity.checkpoints.loading import load_masks
 from sparsity.errors import require_whole_number
 from sparsity.forward.passes import eval_mode
-from sparsity.masks import Mask, masked_layers, masks
+from sparsity.masks import Mask
 from sparsity.pruning.allocation import Allocation
 from sparsity.pruning.clustered import clustered_saliency
-from sparsity.pruning.iterative import prune_iteratively
+from sparsity.pruning.iterative import iterative_masks
 from sparsity.pruning.saliency import (
     Saliency,
     SynapticFlow,
@@ -31,19 +32,16 @@ from sparsity.pruning.schedules import Schedule
 Rescale = Literal["none", "kept_fan_in"]
 
 
+@dataclass(kw_only=True, eq=False)
 class FixedMask(PruningCallback):
     """Finds a mask once, when a fit starts; a resumed fit does not search again. A subclass says where it is from.
 
     Args:
-        density: Kept fraction of the maskable weights, in (0, 1].
         rescale: `kept_fan_in` gives each unit's kept weights the norm that all of them had, which is the same
             initialisation at their number; deep networks without normalisation layers lose their signal otherwise.
-        options: Those of `PruningCallback`.
     """
 
-    def __init__(self, density: float, rescale: Rescale = "none", **options: Any) -> None:
-        super().__init__(density, **options)
-        self.rescale: Rescale = rescale
+    rescale: Rescale = "none"
 
     @override
     def reset(self) -> None:
@@ -52,7 +50,7 @@ class FixedMask(PruningCallback):
 
     @abstractmethod
     def find_mask(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Mask:
-        """The mask to train; the network's weights are left unchanged."""
+        """The mask to train; the network is left unchanged."""
 
     @property
     @override
@@ -62,9 +60,9 @@ class FixedMask(PruningCallback):
     @override
     def begin_fit(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._pruned:
-            self.masks_changed(trainer)
+            self.sync_masks(trainer)
             return
-        self.train_mask(trainer, self.find_mask(trainer, pl_module), rescale=self.rescale == "kept_fan_in")
+        self.commit_mask(trainer, self.find_mask(trainer, pl_module), rescale=self.rescale == "kept_fan_in")
         self._pruned = True
 
     @override
@@ -77,16 +75,12 @@ class FixedMask(PruningCallback):
         self._pruned = state_dict["pruned"]
 
 
+@dataclass(kw_only=True, eq=False)
 class PruneBeforeTraining(FixedMask):
-    """Prunes the untrained network by a saliency of its weights, in one shot. A subclass says by which.
+    """Prunes the untrained network by a saliency of its weights, in one shot. A subclass says by which."""
 
-    Args:
-        density: Kept fraction of the maskable weights, in (0, 1].
-        options: Those of `FixedMask`.
-    """
-
-    iterations = 1
-    schedule: Schedule = "exponential"
+    iterations: int = field(default=1, init=False)
+    schedule: Schedule = field(default="exponential", init=False)
 
     @abstractmethod
     def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
@@ -97,11 +91,8 @@ class PruneBeforeTraining(FixedMask):
 
     @override
     def find_mask(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Mask:
-        network = network_of(pl_module)
-        weights = {name: layer.get_parameter("weight") for name, layer in masked_layers(network).items()}
-        dense = {name: weight.detach().clone() for name, weight in weights.items()}
-        by_lot = prune_iteratively(
-            network,
+        found = iterative_masks(
+            network_of(pl_module),
             self.saliency(trainer, pl_module),
             self.density,
             self.iterations,
@@ -109,114 +100,95 @@ class PruneBeforeTraining(FixedMask):
             self._layer_densities,
             self.min_kept,
         )
-        self.tell_lots(by_lot, masks(network))
-        for name, weight in weights.items():
-            weight.data.copy_(dense[name])
-        return {name: mask.clone() for name, mask in masks(network).items()}
+        self.tell_lots(found.by_lot, found.masks)
+        return found.masks
 
 
+@dataclass(kw_only=True, eq=False)
 class PruneIteratively(PruneBeforeTraining):
     """Prunes the untrained network step by step, scoring anew what is left. A subclass says by which saliency.
 
     Args:
-        density: Kept fraction of the maskable weights, in (0, 1].
         iterations: How often to score and cut, at least 1; the number changes the mask.
         schedule: How density falls over the iterations: exponential (Tanaka et al. 2020), linear or cubic.
-        options: Those of `FixedMask`.
 
     Raises:
         SparsityError: If an argument is out of its range.
     """
 
-    def __init__(self, density: float, iterations: int = 1, schedule: Schedule = "exponential", **options: Any) -> None:
-        super().__init__(density, **options)
-        require_whole_number("iterations", iterations, at_least=1)
-        self.iterations = iterations
-        self.schedule = schedule
+    iterations: int = 1
+    schedule: Schedule = "exponential"
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_whole_number("iterations", self.iterations, at_least=1)
 
 
+@dataclass(kw_only=True, eq=False)
 class Random(PruneBeforeTraining):
     """Keeps weights at random: the control that every method must beat.
 
     Args:
-        density: Kept fraction of the maskable weights, in (0, 1].
         seed: Seed of the draw; by default the run's.
-        options: Those of `FixedMask`.
     """
 
-    def __init__(self, density: float, seed: int | None = None, **options: Any) -> None:
-        super().__init__(density, **options)
-        self.seed = seed
+    seed: int | None = None
 
     @override
     def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
         return partial(random_saliency, seed=run_seed(trainer) if self.seed is None else self.seed)
 
 
+@dataclass(kw_only=True, eq=False)
 class Clustered(PruneBeforeTraining):
     """Keeps weights at random, but in the structure of good networks: short runs of neighbouring inputs in few units.
 
     Args:
-        density: Kept fraction of the maskable weights, in (0, 1].
         seed: Seed of the draw; by default the run's.
         allocation: How the kept weights are spread over layers, each of which is filled on its own: erk (Evci et al.
             2020), uniform, balanced, smart_ratio, densities in [0, 1] by layer or in their order, or a checkpoint to
             take them from. Runs do not care which inputs are alive: an output layer with few weights loses classes.
-        rescale: `kept_fan_in` gives each unit's kept weights the norm that all of them had.
     """
 
-    def __init__(
-        self,
-        density: float,
-        seed: int | None = None,
-        allocation: Allocation | list[float] | dict[str, float] | str = "erk",
-        rescale: Rescale = "none",
-    ) -> None:
-        super().__init__(density, rescale=rescale, allocation=allocation)
-        self.seed = seed
+    seed: int | None = None
+    allocation: Allocation | list[float] | dict[str, float] | str = "erk"
+    scope: Scope = field(default="global", init=False)
+    min_kept: int = field(default=0, init=False)
 
     @override
     def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
         return partial(clustered_saliency, seed=run_seed(trainer) if self.seed is None else self.seed)
 
 
+@dataclass(kw_only=True, eq=False)
 class Magnitude(PruneBeforeTraining):
-    """Keeps the largest weights of the network as it is when the fit starts (Han et al. 2015).
-
-    Args:
-        density: Kept fraction of the maskable weights, in (0, 1].
-        options: Those of `FixedMask`.
-    """
+    """Keeps the largest weights of the network as it is when the fit starts (Han et al. 2015)."""
 
     @override
     def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
         return magnitude_saliency
 
 
+@dataclass(kw_only=True, eq=False)
 class LAMP(PruneBeforeTraining):
-    """Keeps the weights that are large among those of their layer: layer-adaptive magnitude (Lee et al. 2021).
-
-    Args:
-        density: Kept fraction of the maskable weights, in (0, 1].
-        options: Those of `FixedMask`.
-    """
+    """Keeps the weights that are large among those of their layer: layer-adaptive magnitude (Lee et al. 2021)."""
 
     @override
     def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
         return lamp_saliency
 
 
+@dataclass(kw_only=True, eq=False)
 class SynFlow(PruneIteratively):
     """Iterative synaptic-flow pruning, without data (Tanaka et al. 2020); computed in float64.
 
-    Args:
-        density: Kept fraction of the maskable weights, in (0, 1].
-        iterations: How often to score and cut, at least 1; the number changes the mask.
-        options: Those of `PruneIteratively`.
+    Example:
+        >>> from sparsity.callbacks import SynFlow
+        >>> trainer = pl.Trainer(callbacks=[SynFlow(density=0.05)])
     """
 
-    def __init__(self, density: float, iterations: int = 100, **options: Any) -> None:
-        super().__init__(density, iterations, **options)
+    iterations: int = 100
 
     @override
     def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
@@ -228,6 +200,7 @@ class SynFlow(PruneIteratively):
             return super().find_mask(trainer, pl_module)
 
 
+@dataclass(kw_only=True, eq=False)
 class MaskFrom(FixedMask):
     """Trains the mask of a checkpoint from this run's own initialisation.
 
@@ -236,15 +209,16 @@ class MaskFrom(FixedMask):
 
     Args:
         mask_from: A checkpoint of this program, SynFlow's or Gem-Miner's, of the same architecture.
-        rescale: `kept_fan_in` gives each unit's kept weights the norm that all of them had.
 
     Raises:
         SparsityError: Before training, if the checkpoint cannot be read or its masks do not fit.
     """
 
-    def __init__(self, mask_from: str, rescale: Rescale = "none") -> None:
-        super().__init__(density=1.0, rescale=rescale)
-        self.mask_from = mask_from
+    mask_from: str = field(kw_only=False)
+    density: float = field(default=1.0, init=False)
+    scope: Scope = field(default="global", init=False)
+    allocation: None = field(default=None, init=False)
+    min_kept: int = field(default=0, init=False)
 
     @override
     def check(self, network: nn.Module) -> None:

@@ -13,9 +13,9 @@ from typing_extensions import override
 from sparsity.analysis.topology.flops import flops, known_positions
 from sparsity.analysis.topology.unmasked import ALL_MASKED, Unmasked, in_words, unmasked
 from sparsity.callbacks.aside import aside
+from sparsity.callbacks.network import network_of
 from sparsity.callbacks.pruning import find_pruner
 from sparsity.callbacks.samples import batch_shape, known_shape
-from sparsity.callbacks.zeros import network_of
 from sparsity.masks import masked_layers, masks, sizes
 
 ITSELF = "itself"

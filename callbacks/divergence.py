@@ -11,7 +11,7 @@ from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signatu
 from torch import Tensor
 from typing_extensions import override
 
-from sparsity.callbacks.zeros import network_of
+from sparsity.callbacks.network import network_of
 from sparsity.errors import NonFiniteError
 from sparsity.forward.non_finite import first_non_finite
 from sparsity.forward.passes import unchanged

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -13,12 +13,12 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from sparsity.callbacks.before_training import Rescale
-from sparsity.callbacks.pruning import PruningCallback, require_new_trainer, run_seed
-from sparsity.callbacks.zeros import network_of
+from sparsity.callbacks.network import network_of
+from sparsity.callbacks.pruning import PruningCallback, Scope, require_new_trainer, run_seed
 from sparsity.errors import SparsityError, require_whole_number
-from sparsity.masks import Mask, masked_layers, masks, set_mask
+from sparsity.masks import Mask, masked_layers, masks
 from sparsity.pruning.allocation import Allocation
-from sparsity.pruning.drop_and_grow import exchange
+from sparsity.pruning.drop_and_grow import drop_and_grow
 from sparsity.pruning.iterative import scheduled_count
 from sparsity.pruning.rescale import rescale_to_kept_fan_in
 from sparsity.pruning.saliency import Saliency, magnitude_saliency, random_saliency, sums_are_finite
@@ -27,15 +27,14 @@ from sparsity.pruning.selection import keep_highest
 from sparsity.seeding import derive_seed
 
 
+@dataclass(kw_only=True, eq=False)
 class PruneDuringTraining(PruningCallback):
     """Changes the mask every few optimizer steps, right before a step. A subclass says how.
 
     Args:
-        density: Kept fraction of the maskable weights, in (0, 1].
         start: When to begin, as a fraction of the run's steps, in [0, 1).
         stop: When to make the last change, as a fraction of the run's steps, in (start, 1].
         interval: Optimizer steps between changes, at least 1. Default: 100, in runs of under 4,000 steps a fortieth.
-        options: Those of `PruningCallback`.
 
     Raises:
         SparsityError: If an argument is out of its range; before training if the run's length is not known, or too
@@ -44,22 +43,24 @@ class PruneDuringTraining(PruningCallback):
 
     mask_moves_in_training: ClassVar[bool] = True
 
-    def __init__(
-        self, density: float, start: float = 0.0, stop: float = 0.75, interval: int | None = None, **options: Any
-    ) -> None:
-        super().__init__(density, **options)
-        if not 0 <= start < stop <= 1:
-            raise SparsityError(f"start and stop are fractions of the run, 0 <= start < stop <= 1, not {start}, {stop}")
-        if interval is not None:
-            require_whole_number("interval", interval, at_least=1)
-        self.start = start
-        self.stop = stop
-        self.interval = interval
+    start: float = 0.0
+    stop: float = 0.75
+    interval: int | None = None
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.start < self.stop <= 1:
+            raise SparsityError(
+                f"start and stop are fractions of the run, 0 <= start < stop <= 1, not {self.start}, {self.stop}"
+            )
+        if self.interval is not None:
+            require_whole_number("interval", self.interval, at_least=1)
 
     @override
     def reset(self) -> None:
         super().reset()
-        self._plan: Plan | None = None
+        self._plan = UNPLANNED
         self._last_change = -1
         self._seed = 0
 
@@ -67,12 +68,13 @@ class PruneDuringTraining(PruningCallback):
     def new_mask(self, network: nn.Module, step: int, steps: int) -> Mask:
         """The mask from now on, `step` of `steps` optimizer steps after the first change; gradients are at hand."""
 
-    def begin(self, network: nn.Module) -> None:
-        """What happens to the network before the first step; nothing by default."""
+    def initial_mask(self, network: nn.Module) -> Mask:
+        """The mask to begin with, before the first step; what is kept already by default."""
+        return masks(network)
 
     @property
     @override
-    def finds_mask(self) -> bool:
+    def supports_ablation(self) -> bool:
         return False
 
     @override
@@ -82,12 +84,13 @@ class PruneDuringTraining(PruningCallback):
                 f"{type(self).__name__} changes masks between the steps of one optimizer, and this module has "
                 f"{len(trainer.optimizers)}; prune before training, or train with one"
             )
-        if self._plan is None:
-            require_new_trainer(trainer, type(self).__name__)
-            self._plan = self._make_plan(trainer)
-            self._seed = derive_seed(type(self).__name__, seed=run_seed(trainer))
-            self.begin(network_of(pl_module))
-        super().begin_fit(trainer, pl_module)
+        if self._plan is not UNPLANNED:
+            super().begin_fit(trainer, pl_module)
+            return
+        require_new_trainer(trainer, type(self).__name__)
+        self._plan = self._make_plan(trainer)
+        self._seed = derive_seed(type(self).__name__, seed=run_seed(trainer))
+        self.prune_to(trainer, self.initial_mask(network_of(pl_module)))
 
     def _make_plan(self, trainer: pl.Trainer) -> "Plan":
         name, total = type(self).__name__, trainer.estimated_stepping_batches
@@ -113,30 +116,27 @@ class PruneDuringTraining(PruningCallback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         if self._is_due(trainer):
-            assert self._plan is not None
             self.require_masks(pl_module)
             network, self._last_change = network_of(pl_module), _position(trainer)
             step, steps = self._last_change - self._plan.first, self._plan.last - self._plan.first
-            set_mask(network, self.new_mask(network, step, steps), trainer.optimizers)
-            self.masks_changed(trainer)
+            self.prune_to(trainer, self.new_mask(network, step, steps))
         super().on_before_optimizer_step(trainer, pl_module, optimizer)
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
         """Whether the step at hand changes the mask; some optimizers ask for its gradients more than once."""
-        assert self._plan is not None
         position = _position(trainer)
         return position != self._last_change and self._plan.changes_at(position)
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        plan = None if self._plan is None else asdict(self._plan)
+        plan = None if self._plan is UNPLANNED else asdict(self._plan)
         return {**super().state_dict(), "plan": plan, "seed": self._seed, "last_change": self._last_change}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         plan = state_dict["plan"]
-        self._plan = None if plan is None else Plan(**plan)
+        self._plan = UNPLANNED if plan is None else Plan(**plan)
         self._seed = state_dict["seed"]
         self._last_change = state_dict["last_change"]
 
@@ -162,27 +162,25 @@ class Plan:
         return step == self.last or (step - self.first) % self.interval == 0
 
 
+UNPLANNED = Plan(first=-1, last=-2, interval=1)
+"""Before a fit has begun."""
+
+
 def _position(trainer: pl.Trainer) -> int:
     """Steps taken so far, as the length of a run counts them: batches, if the module steps by itself."""
     module = trainer.lightning_module
     return trainer.global_step if module.automatic_optimization else trainer.fit_loop.total_batch_idx
 
 
+@dataclass(kw_only=True, eq=False)
 class GradualMagnitude(PruneDuringTraining):
     """Cuts the smallest weights step by step while training; the density falls along a cubic (Zhu & Gupta 2017).
 
     Args:
-        density: Kept fraction of the maskable weights at the end, in (0, 1].
         start: When to begin, as a fraction of the run's steps, in [0, 1).
-        stop: When to make the last cut, as a fraction of the run's steps, in (start, 1].
-        interval: Optimizer steps between cuts, at least 1. Default: 100, in runs of under 4,000 steps a fortieth.
-        options: Those of `PruningCallback`.
     """
 
-    def __init__(
-        self, density: float, start: float = 0.2, stop: float = 0.75, interval: int | None = None, **options: Any
-    ) -> None:
-        super().__init__(density, start, stop, interval, **options)
+    start: float = 0.2
 
     @override
     def reset(self) -> None:
@@ -198,7 +196,7 @@ class GradualMagnitude(PruneDuringTraining):
     def new_mask(self, network: nn.Module, step: int, steps: int) -> Mask:
         self._final = step == steps
         count = self.count(network, step, steps, "cubic")
-        return self.select(network, magnitude_saliency(network), count)
+        return self.highest(network, magnitude_saliency(network), count)
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -210,6 +208,7 @@ class GradualMagnitude(PruneDuringTraining):
         self._final = state_dict["final"]
 
 
+@dataclass(kw_only=True, eq=False)
 class SparseTraining(PruneDuringTraining):
     """Trains a sparse network from the start and moves its mask: in each layer the smallest weights make room.
 
@@ -217,32 +216,24 @@ class SparseTraining(PruneDuringTraining):
     optimizer state of 0, and takes part in the step at hand. A subclass says which weights grow.
 
     Args:
-        density: Kept fraction of the maskable weights, in (0, 1].
         drop_fraction: Of each layer's kept weights moved at the first change, in (0, 1); it falls to 0 along a cosine.
         allocation: How the kept weights are spread over layers: erk (Evci et al. 2020), uniform, balanced,
             smart_ratio, densities in [0, 1] by layer or in their order, or a checkpoint to take them from.
         rescale: `kept_fan_in` gives each unit's first weights the norm that all of them had, which is the same
             initialisation at their number (Evci et al. 2022); `none` leaves them as they are.
-        start: When to begin, as a fraction of the run's steps, in [0, 1).
-        stop: When to make the last change, as a fraction of the run's steps, in (start, 1].
-        interval: Optimizer steps between changes, at least 1. Default: 100, in runs of under 4,000 steps a fortieth.
     """
 
-    def __init__(
-        self,
-        density: float,
-        drop_fraction: float = 0.3,
-        allocation: Allocation | list[float] | dict[str, float] | str = "erk",
-        rescale: Rescale = "kept_fan_in",
-        start: float = 0.0,
-        stop: float = 0.75,
-        interval: int | None = None,
-    ) -> None:
-        super().__init__(density, start, stop, interval, allocation=allocation)
-        if not 0 < drop_fraction < 1:
-            raise SparsityError(f"drop_fraction is a fraction in (0, 1), not {drop_fraction}")
-        self.drop_fraction = drop_fraction
-        self.rescale: Rescale = rescale
+    drop_fraction: float = 0.3
+    allocation: Allocation | list[float] | dict[str, float] | str = "erk"
+    rescale: Rescale = "kept_fan_in"
+    scope: Scope = field(default="global", init=False)
+    min_kept: int = field(default=0, init=False)
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.drop_fraction < 1:
+            raise SparsityError(f"drop_fraction is a fraction in (0, 1), not {self.drop_fraction}")
 
     @abstractmethod
     def growth(self, network: nn.Module, step: int) -> Saliency:
@@ -251,7 +242,7 @@ class SparseTraining(PruneDuringTraining):
     @property
     @override
     def is_final(self) -> bool:
-        return self._plan is not None
+        return self._plan is not UNPLANNED
 
     @override
     def count(
@@ -261,14 +252,14 @@ class SparseTraining(PruneDuringTraining):
         return scheduled_count(network, step, steps, self.density, schedule, self._layer_densities)
 
     @override
-    def begin(self, network: nn.Module) -> None:
+    def initial_mask(self, network: nn.Module) -> Mask:
         # Weights that were kept before come first, so that a network that is sparse already is cut further.
         order = {n: s + masks(network)[n] for n, s in random_saliency(network, self._seed).items()}
         everything = {name: torch.ones_like(m) for name, m in masks(network).items()}
         mask = keep_highest(order, self.count(network), everything)
         if self.rescale == "kept_fan_in":
             rescale_to_kept_fan_in(network, mask)
-        set_mask(network, mask)
+        return mask
 
     @override
     def new_mask(self, network: nn.Module, step: int, steps: int) -> Mask:
@@ -277,11 +268,12 @@ class SparseTraining(PruneDuringTraining):
         if not sums_are_finite(growth):
             return masks(network)
         weights = {name: layer.get_parameter("weight").detach() for name, layer in masked_layers(network).items()}
-        moved = exchange(weights, growth, masks(network), self.drop_fraction * cosine_decay(step, steps))
+        moved = drop_and_grow(weights, growth, masks(network), self.drop_fraction * cosine_decay(step, steps))
         self.tell_lots(moved.by_lot, moved.masks)
         return moved.masks
 
 
+@dataclass(kw_only=True, eq=False)
 class SET(SparseTraining):
     """Sparse evolutionary training: weights grow at random (Mocanu et al. 2018)."""
 
@@ -290,6 +282,7 @@ class SET(SparseTraining):
         return random_saliency(network, derive_seed("growth", step, seed=self._seed))
 
 
+@dataclass(kw_only=True, eq=False)
 class RigL(SparseTraining):
     """Rigging the lottery: weights grow where the loss has the largest gradient (Evci et al. 2020)."""
 

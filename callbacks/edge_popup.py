@@ -1,20 +1,20 @@
 """Edge-popup: the best-scored weights of an untrained network, found by training scores alone."""
 
-from typing import Any
+from dataclasses import dataclass
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from typing_extensions import override
 
 from sparsity.callbacks.pruning import Scope
-from sparsity.callbacks.score_search import FlatScores, ScoreSearch, SearchPlan
+from sparsity.callbacks.score_search import UNPLANNED, FlatScores, ScoreSearch, SearchPlan
 from sparsity.errors import SparsityError
 from sparsity.masks import Mask, masks
 
 
+@dataclass(kw_only=True, eq=False)
 class EdgePopup(ScoreSearch):
     """Edge-popup: train scores, use the weights with the highest ones, leave the weights alone (Ramanujan et al. 2020).
 
@@ -22,43 +22,29 @@ class EdgePopup(ScoreSearch):
     its score. The paper trains no weights at all; with `search_epochs` the rest of the run does.
 
     Args:
-        density: Kept fraction of the maskable weights at the end, in (0, 1].
         search_epochs: Epochs of the search; the rest of `trainer.max_epochs` finetunes. Default: all of them.
         period: Epochs between cuts that lower the density exponentially from 1. Default: it is fixed from the start.
         optimizer: Trains the scores. Default: SGD with lr 0.1, momentum 0.9 and weight decay 1e-4.
-        lr_scheduler: Its schedule, stepped every epoch. Default: cosine to 0 over the search.
         scope: Choose in each layer (the paper's), or over the whole network.
         scale_fan: Divide the weights by the root of the density, so that those in use have the variance of the
             initialisation (the paper's scaled constant).
-        options: Those of `ScoreSearch`.
 
     Raises:
         SparsityError: If an argument is out of its range; before training if the epochs do not add up.
     """
 
-    def __init__(
-        self,
-        density: float,
-        search_epochs: int | None = None,
-        period: int | None = None,
-        optimizer: OptimizerCallable | None = None,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        scope: Scope = "layer",
-        scale_fan: bool = True,
-        **options: Any,
-    ) -> None:
-        super().__init__(density, search_epochs, period, optimizer, lr_scheduler, scope=scope, **options)
-        self.scale_fan = scale_fan
+    scope: Scope = "layer"
+    scale_fan: bool = True
 
     @property
     @override
     def is_final(self) -> bool:
-        return super().is_final or (self._plan is not None and self._cuts_done >= self._plan.cuts)
+        return super().is_final or (self._plan is not UNPLANNED and self._cuts_done >= self._plan.cuts)
 
     @property
     @override
-    def finds_mask(self) -> bool:
-        return self._plan is None or self._plan.finetune > 0
+    def supports_ablation(self) -> bool:
+        return self._plan is UNPLANNED or self._plan.finetune > 0
 
     @override
     def plan(self, max_epochs: int) -> SearchPlan:
@@ -98,8 +84,8 @@ class EdgePopup(ScoreSearch):
         return start
 
     @override
-    def choose(self, search: FlatScores) -> Tensor:
-        cuts = 0 if self._plan is None else self._plan.cuts
+    def select(self, search: FlatScores) -> Tensor:
+        cuts = 0 if self._plan is UNPLANNED else self._plan.cuts
         count = self.count(search.network, min(self._cuts_done, cuts), cuts) if cuts else self.count(search.network)
         scores = search.scores.detach().abs()
         if isinstance(count, int):
@@ -107,22 +93,22 @@ class EdgePopup(ScoreSearch):
         return torch.cat([_highest(s.flatten(), count[name]) for name, s in search.by_layer(scores).items()])
 
     @override
-    def slope(self, search: FlatScores) -> Tensor:
+    def straight_through_factor(self, search: FlatScores) -> Tensor:
         return search.frozen * search.scores.detach().sign()
 
     @override
     def after_step(self, search: FlatScores) -> None:
-        used = self.choose(search)
+        used = self.select(search)
         search.write_masks(used)
         search.write_weights(used)
 
     @override
-    def cut(self, trainer: pl.Trainer, search: FlatScores) -> None:
+    def prune_step(self, trainer: pl.Trainer, search: FlatScores) -> None:
         self.after_step(search)
 
     @override
     def found_mask(self, search: FlatScores) -> Mask:
-        return search.by_layer(self.choose(search))
+        return search.by_layer(self.select(search))
 
 
 def _highest(values: Tensor, count: int) -> Tensor:

@@ -1,11 +1,11 @@
 """Gem-Miner: search a subnetwork by cutting low scores, then finetune it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from typing_extensions import override
@@ -24,6 +24,7 @@ from sparsity.pruning.score_search import (
 from sparsity.seeding import named_generator
 
 
+@dataclass(kw_only=True, eq=False)
 class GemMiner(ScoreSearch):
     """Gem-Miner: search a subnetwork of the untrained network, then finetune it (Sreenivasan et al. 2022).
 
@@ -32,11 +33,9 @@ class GemMiner(ScoreSearch):
     exponentially to its target. Then scores become masks and the module's own optimizer trains the weights.
 
     Args:
-        density: Kept fraction of the maskable weights at the end, in (0, 1].
         search_epochs: Epochs of the search; the rest of `trainer.max_epochs` finetunes. Default: half of them.
         period: Epochs between cuts. Default: such that there are about 30, as in the paper.
         optimizer: Trains the scores. Default: SGD with lr 0.1 and momentum 0.9, without weight decay.
-        lr_scheduler: Its schedule, stepped every epoch. Default: cosine to 0 over the search.
         penalty: What is added to the loss over all scores p: l2 p^2, l1 p, l1_l2 both, variance p^a (1-p)^b,
             weighted_variance w^2 p (1-p), or the binary entropy of p.
         penalty_weight: The penalty's factor, at least 0.
@@ -49,46 +48,31 @@ class GemMiner(ScoreSearch):
         restore: Keep exactly the density asked, also weights whose score rounds to 0 in the end, as the paper's
             programs do. False drops them, and the density reached is lower than asked.
         invert: Cut the highest scores instead of the lowest, a sanity check of the paper.
-        options: Those of `ScoreSearch`.
 
     Raises:
         SparsityError: If an argument is out of its range; before training if the epochs do not add up.
     """
 
-    def __init__(
-        self,
-        density: float,
-        search_epochs: int | None = None,
-        period: int | None = None,
-        optimizer: OptimizerCallable | None = None,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        penalty: Penalty = "l2",
-        penalty_weight: float = 1e-4,
-        penalty_exponents: tuple[float, float] = (1.0, 1.0),
-        score_init: ScoreInit = "uniform",
-        rounding: Rounding = "naive",
-        rounding_noise: float = 0.0,
-        restore: bool = True,
-        invert: bool = False,
-        **options: Any,
-    ) -> None:
-        super().__init__(density, search_epochs, period, optimizer, lr_scheduler, **options)
-        if search_epochs is not None:
-            require_whole_number("search_epochs", search_epochs, at_least=2)
-        if not penalty_weight >= 0:
-            raise SparsityError(f"penalty_weight must be at least 0, not {penalty_weight}")
-        if not 0 <= rounding_noise <= 1:
-            raise SparsityError(f"rounding_noise is a fraction in [0, 1], not {rounding_noise}")
-        if not min(penalty_exponents) >= 1:
-            raise SparsityError(f"penalty_exponents must be at least 1, not {list(penalty_exponents)}")
-        self.penalty: Penalty = penalty
-        self.penalty_weight = penalty_weight
-        self.penalty_exponents = penalty_exponents
-        self.score_init: ScoreInit = score_init
-        self.rounding: Rounding = rounding
-        self.rounding_noise = rounding_noise
-        self.restore = restore
-        self.invert = invert
+    penalty: Penalty = "l2"
+    penalty_weight: float = 1e-4
+    penalty_exponents: tuple[float, float] = (1.0, 1.0)
+    score_init: ScoreInit = "uniform"
+    rounding: Rounding = "naive"
+    rounding_noise: float = 0.0
+    restore: bool = True
+    invert: bool = False
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.search_epochs is not None:
+            require_whole_number("search_epochs", self.search_epochs, at_least=2)
+        if not self.penalty_weight >= 0:
+            raise SparsityError(f"penalty_weight must be at least 0, not {self.penalty_weight}")
+        if not 0 <= self.rounding_noise <= 1:
+            raise SparsityError(f"rounding_noise is a fraction in [0, 1], not {self.rounding_noise}")
+        if not min(self.penalty_exponents) >= 1:
+            raise SparsityError(f"penalty_exponents must be at least 1, not {list(self.penalty_exponents)}")
 
     @override
     def plan(self, max_epochs: int) -> SearchPlan:
@@ -123,11 +107,11 @@ class GemMiner(ScoreSearch):
         return SGD(parameters, lr=0.1, momentum=0.9)
 
     @override
-    def choose(self, search: FlatScores) -> Tensor:
+    def select(self, search: FlatScores) -> Tensor:
         return round_scores(search.scores.detach(), "naive", 0.0) & search.mask
 
     @override
-    def slope(self, search: FlatScores) -> Tensor:
+    def straight_through_factor(self, search: FlatScores) -> Tensor:
         return search.masked
 
     @override
@@ -136,26 +120,25 @@ class GemMiner(ScoreSearch):
         super().after_step(search)
 
     @override
-    def cut(self, trainer: pl.Trainer, search: FlatScores) -> None:
+    def prune_step(self, trainer: pl.Trainer, search: FlatScores) -> None:
         network = search.network
-        assert self._plan is not None
         count = self.count(network, self._cuts_done, self._plan.cuts)
         saliency = search.by_layer(search.scores.detach().abs() * (-1 if self.invert else 1))
-        mask = self.select(network, saliency, count)
+        mask = self.highest(network, saliency, count)
         self._refuse_dead_layers(trainer, mask)
         set_mask(network, trainer.strategy.broadcast(mask) if trainer.world_size > 1 else mask)
         search.read_masks()
-        search.write_weights(self.choose(search))
+        search.write_weights(self.select(search))
 
     @override
     def found_mask(self, search: FlatScores) -> Mask:
         # The last cut left exactly the density asked; rounding alone would keep only some of those weights.
-        return masks(search.network) if self.restore else search.by_layer(self.choose(search))
+        return masks(search.network) if self.restore else search.by_layer(self.select(search))
 
     @override
-    def train_mask(self, trainer: pl.Trainer, mask: Mask, rescale: bool = False) -> None:
+    def commit_mask(self, trainer: pl.Trainer, mask: Mask, rescale: bool = False) -> None:
         self._refuse_dead_layers(trainer, mask)
-        super().train_mask(trainer, mask, rescale)
+        super().commit_mask(trainer, mask, rescale)
 
     def _refuse_dead_layers(self, trainer: pl.Trainer, mask: Mapping[str, Tensor]) -> None:
         alive = torch.stack([m.any() for m in mask.values()]).tolist()
@@ -185,7 +168,7 @@ class GemMiner(ScoreSearch):
         super().on_after_backward(trainer, pl_module)
         if self._search and self._draws:
             # No step may follow that does it: of several batches only the last steps, and a loss scaler skips some.
-            self._search.write_weights(self.choose(self._search))
+            self._search.write_weights(self.select(self._search))
 
     @override
     def on_before_optimizer_step(

@@ -2,8 +2,8 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import pytorch_lightning as pl
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from sparsity.errors import SparsityError, require_whole_number
 from sparsity.pruning.saliency import Saliency, grasp_saliency, snip_saliency
 
 
+@dataclass(kw_only=True, eq=False)
 class PruneByGradient(PruneIteratively):
     """Scores weights on some training images of each class. A subclass says how.
 
@@ -22,18 +23,18 @@ class PruneByGradient(PruneIteratively):
     together.
 
     Args:
-        density: Kept fraction of the maskable weights, in (0, 1].
         samples_per_class: Training images of each class to score on; at least 1.
-        options: Those of `PruneIteratively`.
 
     Raises:
         SparsityError: If an argument is out of its range; before training if batches are not (images, labels).
     """
 
-    def __init__(self, density: float, samples_per_class: int = 10, **options: Any) -> None:
-        super().__init__(density, **options)
-        require_whole_number("samples_per_class", samples_per_class, at_least=1)
-        self.samples_per_class = samples_per_class
+    samples_per_class: int = 10
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_whole_number("samples_per_class", self.samples_per_class, at_least=1)
 
     @abstractmethod
     def score(
@@ -48,14 +49,9 @@ class PruneByGradient(PruneIteratively):
         return lambda network: self.score(network, images, labels, average)
 
 
+@dataclass(kw_only=True, eq=False)
 class SNIP(PruneByGradient):
-    """Keeps the weights that the loss is most sensitive to, `|dL/dw * w|` (Lee et al. 2019).
-
-    Args:
-        density: Kept fraction of the maskable weights, in (0, 1].
-        samples_per_class: Training images of each class to score on; at least 1.
-        options: Those of `PruneIteratively`.
-    """
+    """Keeps the weights that the loss is most sensitive to, `|dL/dw * w|` (Lee et al. 2019)."""
 
     @override
     def score(
@@ -64,21 +60,21 @@ class SNIP(PruneByGradient):
         return snip_saliency(network, images, labels, average=average)
 
 
+@dataclass(kw_only=True, eq=False)
 class GraSP(PruneByGradient):
     """Keeps the weights that preserve the flow of gradients, the highest `w * Hg` (Wang et al. 2020).
 
     Args:
-        density: Kept fraction of the maskable weights, in (0, 1].
-        samples_per_class: Training images of each class to score on; at least 1.
         temperature: Divides the logits, above 0 (Wang et al. use 200).
-        options: Those of `PruneIteratively`.
     """
 
-    def __init__(self, density: float, samples_per_class: int = 10, temperature: float = 200.0, **options: Any) -> None:
-        super().__init__(density, samples_per_class, **options)
-        if not temperature > 0:
-            raise SparsityError(f"temperature must be above 0, not {temperature}")
-        self.temperature = temperature
+    temperature: float = 200.0
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.temperature > 0:
+            raise SparsityError(f"temperature must be above 0, not {self.temperature}")
 
     @override
     def score(

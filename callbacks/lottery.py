@@ -12,16 +12,17 @@ from torch.nn.parameter import is_lazy
 from typing_extensions import override
 
 from sparsity.callbacks.checkpoint import SparseCheckpoint
+from sparsity.callbacks.network import network_of
 from sparsity.callbacks.pruning import PruningCallback, require_new_trainer
-from sparsity.callbacks.zeros import network_of
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.forward.non_finite import layer_in_words
-from sparsity.masks import MASK, density, set_mask
+from sparsity.masks import MASK, density
 from sparsity.pruning.saliency import magnitude_saliency
 
 Rewind = Literal["init", "learning_rate"]
 
 
+@dataclass(kw_only=True, eq=False)
 class IterativeMagnitude(PruningCallback):
     """Iterative magnitude pruning with rewinding (Frankle & Carbin 2019, Frankle et al. 2020, Renda et al. 2020).
 
@@ -31,13 +32,11 @@ class IterativeMagnitude(PruningCallback):
     round reached is logged under `round/` and saved as `round_<number>.ckpt` beside the other checkpoints.
 
     Args:
-        density: Kept fraction of the maskable weights at the end, in (0, 1].
         rounds: Number of cuts, at least 1. Default: so many that each cuts about a fifth of the weights, as Frankle &
             Carbin do, but at most what leaves every training two epochs.
         rewind: To `init` (Frankle & Carbin 2019), to the state after so many optimizer steps (an integer; Frankle et
             al. 2020), or of the `learning_rate` alone, the weights staying as trained (Renda et al. 2020). Data come
             in the order that followed that state, if they are from a data module of this package.
-        options: Those of `PruningCallback`.
 
     Raises:
         SparsityError: If an argument is out of its range; before training if the epochs do not suffice.
@@ -45,32 +44,32 @@ class IterativeMagnitude(PruningCallback):
 
     mask_moves_in_training: ClassVar[bool] = True
 
-    def __init__(
-        self, density: float, rounds: int | None = None, rewind: Rewind | int = "init", **options: Any
-    ) -> None:
-        super().__init__(density, **options)
-        if rounds is not None:
-            require_whole_number("rounds", rounds, at_least=1)
-        if not isinstance(rewind, str):
-            require_whole_number("the step to rewind to", rewind, at_least=0)
-        self.rounds = rounds
-        self.rewind: Rewind | int = rewind
+    rounds: int | None = None
+    rewind: Rewind | int = "init"
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rounds is not None:
+            require_whole_number("rounds", self.rounds, at_least=1)
+        if not isinstance(self.rewind, str):
+            require_whole_number("the step to rewind to", self.rewind, at_least=0)
 
     @override
     def reset(self) -> None:
         super().reset()
-        self._plan: TicketPlan | None = None
+        self._plan = UNPLANNED
         self._cuts_done = 0
         self._origin: dict[str, Any] | None = None
 
     @property
     @override
     def is_final(self) -> bool:
-        return self._plan is not None and self._cuts_done == self._plan.rounds
+        return self._plan is not UNPLANNED and self._cuts_done == self._plan.rounds
 
     @property
     @override
-    def finds_mask(self) -> bool:
+    def supports_ablation(self) -> bool:
         return self.rewind != "learning_rate"
 
     def make_plan(self, max_epochs: int | None) -> "TicketPlan":
@@ -94,7 +93,7 @@ class IterativeMagnitude(PruningCallback):
     @override
     def begin_fit(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().begin_fit(trainer, pl_module)
-        if self._plan is None:
+        if self._plan is UNPLANNED:
             require_new_trainer(trainer, type(self).__name__)
             self._plan = self.make_plan(trainer.max_epochs)
             self._require_reachable_step(trainer, self._plan)
@@ -125,11 +124,11 @@ class IterativeMagnitude(PruningCallback):
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert self._plan is not None
         # What belongs to the end of an epoch is done here, since a checkpoint of that epoch was saved before.
-        if self._cuts_done < min(self._plan.rounds, trainer.current_epoch // self._plan.epochs):
+        due = min(self._plan.rounds, trainer.current_epoch // self._plan.epochs)
+        if self._cuts_done < due and self._origin is not None:
             self._end_round(trainer)
-            self._cut(trainer, network_of(pl_module))
+            self._prune_step(trainer, network_of(pl_module), self._origin)
 
     @override
     def on_train_batch_start(
@@ -157,31 +156,29 @@ class IterativeMagnitude(PruningCallback):
         if isinstance(checkpoints := trainer.checkpoint_callback, SparseCheckpoint):
             checkpoints.save_network(trainer, f"round_{self._cuts_done}.ckpt")
 
-    def _cut(self, trainer: pl.Trainer, network: nn.Module) -> None:
-        assert self._plan is not None
-        assert self._origin is not None
+    def _prune_step(self, trainer: pl.Trainer, network: nn.Module, origin: dict[str, Any]) -> None:
         self._cuts_done += 1
         count = self.count(network, self._cuts_done, self._plan.rounds)
-        mask = self.select(network, magnitude_saliency(network), count)
+        mask = self.highest(network, magnitude_saliency(network), count)
         if self.rewind != "learning_rate":
-            network.load_state_dict(self._origin["network"], strict=False)
+            network.load_state_dict(origin["network"], strict=False)
         if self.is_final:
-            self.train_mask(trainer, mask)
+            self.commit_mask(trainer, mask)
         else:
-            set_mask(network, mask)
+            self.prune_to(trainer, mask)
         self.rebuild_optimizers(trainer)
-        _restart(trainer, self._origin)
+        _restart(trainer, origin)
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        plan = None if self._plan is None else asdict(self._plan)
+        plan = None if self._plan is UNPLANNED else asdict(self._plan)
         return {**super().state_dict(), "plan": plan, "cuts_done": self._cuts_done, "origin": self._origin}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         plan = state_dict["plan"]
-        self._plan = None if plan is None else TicketPlan(**plan)
+        self._plan = UNPLANNED if plan is None else TicketPlan(**plan)
         self._cuts_done = state_dict["cuts_done"]
         self._origin = state_dict["origin"]
 
@@ -197,6 +194,10 @@ class TicketPlan:
 
     rounds: int
     epochs: int
+
+
+UNPLANNED = TicketPlan(rounds=0, epochs=1)
+"""Before a fit has begun."""
 
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, cast, get_args
 
 import pytorch_lightning as pl
@@ -11,7 +12,8 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from typing_extensions import override
 
-from sparsity.callbacks.zeros import KeepMasks, network_of
+from sparsity.callbacks.keep_masks import KeepMasks
+from sparsity.callbacks.network import network_of
 from sparsity.checkpoints.loading import load_masks
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.masks import Mask, add_masks, density, kept, masked_layers, masks, set_mask, sizes
@@ -29,6 +31,7 @@ _MANY_LOTS = 0.05
 """A share of lots that is a warning and not a remark."""
 
 
+@dataclass(kw_only=True, eq=False)
 class PruningCallback(KeepMasks, ABC):
     """Prunes a network during a fit and keeps every pruned weight at exactly zero.
 
@@ -51,25 +54,19 @@ class PruningCallback(KeepMasks, ABC):
     mask_moves_in_training: ClassVar[bool] = False
     """Whether the mask changes after the first optimizer step."""
 
-    ablation: Ablation | None = None
+    density: float = field(kw_only=False)
+    scope: Scope = "global"
+    allocation: Allocation | list[float] | dict[str, float] | str | None = None
+    min_kept: int = 0
+    ablation: Ablation | None = field(default=None, init=False)
     """How to break the mask that was found before its weights train, see `sparsity.pruning.ablation`."""
 
-    def __init__(
-        self,
-        density: float,
-        scope: Scope = "global",
-        allocation: Allocation | list[float] | dict[str, float] | str | None = None,
-        min_kept: int = 0,
-    ) -> None:
-        if not isinstance(density, int | float) or not 0 < density <= 1:  # also refuses NaN
-            raise SparsityError(f"density is the fraction of weights to keep, in (0, 1]; {density!r} is not")
-        require_whole_number("min_kept", min_kept, at_least=0)
-        super().__init__()
-        self.density = density
-        self.scope: Scope = scope
-        self.allocation = allocation
-        self.min_kept = min_kept
+    def __post_init__(self) -> None:
+        if not isinstance(self.density, int | float) or not 0 < self.density <= 1:  # also refuses NaN
+            raise SparsityError(f"density is the fraction of weights to keep, in (0, 1]; {self.density!r} is not")
+        require_whole_number("min_kept", self.min_kept, at_least=0)
         self._layer_densities: LayerDensities | None = None
+        super().__init__()
 
     @property
     @abstractmethod
@@ -81,7 +78,7 @@ class PruningCallback(KeepMasks, ABC):
         return masks(network)
 
     @property
-    def finds_mask(self) -> bool:
+    def supports_ablation(self) -> bool:
         """Whether there is a moment at which the mask is final and its weights are still to train."""
         return True
 
@@ -115,7 +112,7 @@ class PruningCallback(KeepMasks, ABC):
 
     def begin_fit(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """What happens right before training, when all layers are there, or a resumed fit has its state back."""
-        self.masks_changed(trainer)
+        self.sync_masks(trainer)
 
     def check(self, network: nn.Module) -> None:
         """Refuse what cannot be done with this network, before anything is done.
@@ -145,7 +142,7 @@ class PruningCallback(KeepMasks, ABC):
     def _check_ablation(self, network: nn.Module) -> None:
         if self.ablation is None:
             return
-        if not self.finds_mask:
+        if not self.supports_ablation:
             raise SparsityError(
                 f"{type(self).__name__} trains weights while its mask moves, so there is no moment for the ablation "
                 f"{self.ablation}; run it without, and then --pruner MaskFrom --pruner.mask_from its checkpoint"
@@ -159,7 +156,7 @@ class PruningCallback(KeepMasks, ABC):
         """How many weights are kept after `step` of `steps`: of the network, or of each layer by the allocation."""
         return scheduled_count(network, step, steps, self.density, schedule, self._layer_densities, self._kept_at_start)
 
-    def select(self, network: nn.Module, saliency: Saliency, count: int | Mapping[str, int]) -> dict[str, Tensor]:
+    def highest(self, network: nn.Module, saliency: Saliency, count: int | Mapping[str, int]) -> dict[str, Tensor]:
         """The masks that keep the highest of the weights kept now; says if a lot had to choose."""
         selection = select(saliency, count, masks(network), self.min_kept)
         self.tell_lots(selection.by_lot, selection.masks)
@@ -210,8 +207,8 @@ class PruningCallback(KeepMasks, ABC):
         self._names = state_dict["layers"]
         self._kept_at_start = state_dict["kept_at_start"]
 
-    def train_mask(self, trainer: pl.Trainer, mask: Mask, rescale: bool = False) -> None:
-        """Set the final mask, or what an ablation makes of it.
+    def commit_mask(self, trainer: pl.Trainer, mask: Mask, rescale: bool = False) -> None:
+        """Prune to the final mask, or to what an ablation makes of it.
 
         The network holds the weights that training is to start from, none of them zeroed: this is the moment at which
         a mask is found and its weights are still to train.
@@ -227,25 +224,28 @@ class PruningCallback(KeepMasks, ABC):
             mask = ablate(network, mask, self.ablation, run_seed(trainer))
         if rescale:
             rescale_to_kept_fan_in(network, mask)
-        set_mask(network, mask)
-        self.masks_changed(trainer)
+        self.prune_to(trainer, mask)
         if collapsed := [name for name, count in kept(network).items() if count == 0]:
             rank_zero_warn(
                 f"{type(self).__name__} left no weight in {', '.join(collapsed)}; "
                 "min_kept: 1 would keep one in every layer"
             )
 
+    def prune_to(self, trainer: pl.Trainer, mask: Mask) -> None:
+        """Make a mask, that of rank 0, every rank's from now on; weights and optimizer state follow."""
+        if trainer.world_size > 1:
+            mask = trainer.strategy.broadcast(mask)
+        set_mask(network_of(trainer.lightning_module), mask, trainer.optimizers)
+        self.enforce_masks(trainer)
+
+    def sync_masks(self, trainer: pl.Trainer) -> None:
+        """Make the masks that the network has those of rank 0, and see to it that what they prune is zero."""
+        self.prune_to(trainer, masks(network_of(trainer.lightning_module)))
+
     def rebuild_optimizers(self, trainer: pl.Trainer) -> None:
         """Build optimizers and schedules anew from the module, and keep pruned weights at zero under them too."""
         trainer.strategy.setup_optimizers(trainer)
-        self.masks_changed(trainer)
-
-    def masks_changed(self, trainer: pl.Trainer) -> None:
-        """Make every rank's masks those of rank 0, and keep the newly pruned weights at zero from now on."""
-        network = network_of(trainer.lightning_module)
-        if trainer.world_size > 1:
-            set_mask(network, trainer.strategy.broadcast(masks(network)), trainer.optimizers)
-        self._keep_zeros(trainer, network)
+        self.enforce_masks(trainer)
 
     def _refuse_broken_averaging(self, trainer: pl.Trainer) -> None:
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]

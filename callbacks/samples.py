@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from sparsity.callbacks.zeros import network_of
+from sparsity.callbacks.network import network_of
 from sparsity.errors import SparsityError
 from sparsity.seeding import unmoved_randomness
 

@@ -15,14 +15,15 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from typing_extensions import override
 
+from sparsity.callbacks.network import network_of
 from sparsity.callbacks.pruning import PruningCallback, require_new_trainer, run_seed
-from sparsity.callbacks.zeros import network_of
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.masks import Mask, masked_layers, masks
 from sparsity.networks.initialisation import make_signed_constant
 from sparsity.seeding import derive_seed, named_generator
 
 
+@dataclass(kw_only=True, eq=False)
 class ScoreSearch(PruningCallback):
     """Trains one score per weight while the weights stay as they are, then finetunes what the scores chose.
 
@@ -30,7 +31,6 @@ class ScoreSearch(PruningCallback):
     hold the weights in use throughout, so that a forward pass, an evaluation or a checkpoint needs nothing else.
 
     Args:
-        density: Kept fraction of the maskable weights at the end, in (0, 1].
         search_epochs: Epochs of the search; the rest of `trainer.max_epochs` finetunes.
         period: Epochs between cuts, at least 1.
         optimizer: Trains the scores.
@@ -38,7 +38,6 @@ class ScoreSearch(PruningCallback):
         signed_constant: Replace weights by `sign(w) * sqrt(2 / fan_in)` before the search, as the papers do.
         train_affine: Also train BatchNorm's weight and bias in the search. By default they are frozen in the
             search, and finetuning trains BatchNorm's weight only.
-        options: Those of `PruningCallback`.
 
     Raises:
         SparsityError: If an argument is out of its range; before training if the epochs do not add up.
@@ -46,33 +45,25 @@ class ScoreSearch(PruningCallback):
 
     mask_moves_in_training: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        density: float,
-        search_epochs: int | None = None,
-        period: int | None = None,
-        optimizer: OptimizerCallable | None = None,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        signed_constant: bool = True,
-        train_affine: bool = False,
-        **options: Any,
-    ) -> None:
-        super().__init__(density, **options)
-        if search_epochs is not None:
-            require_whole_number("search_epochs", search_epochs, at_least=1)
-        if period is not None:
-            require_whole_number("period", period, at_least=1)
-        self.search_epochs = search_epochs
-        self.period = period
-        self.optimizer = optimizer
-        self.lr_scheduler = lr_scheduler
-        self.signed_constant = signed_constant
-        self.train_affine = train_affine
+    search_epochs: int | None = None
+    period: int | None = None
+    optimizer: OptimizerCallable | None = None
+    lr_scheduler: LRSchedulerCallable | None = None
+    signed_constant: bool = True
+    train_affine: bool = False
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.search_epochs is not None:
+            require_whole_number("search_epochs", self.search_epochs, at_least=1)
+        if self.period is not None:
+            require_whole_number("period", self.period, at_least=1)
 
     @override
     def reset(self) -> None:
         super().reset()
-        self._plan: SearchPlan | None = None
+        self._plan = UNPLANNED
         self._phase: Literal["search", "finetune"] = "search"
         self._cuts_done = 0
         self._seed: int | None = None
@@ -100,15 +91,15 @@ class ScoreSearch(PruningCallback):
         """What trains the scores if the user gave nothing."""
 
     @abstractmethod
-    def choose(self, search: "FlatScores") -> Tensor:
+    def select(self, search: "FlatScores") -> Tensor:
         """Which weights a forward pass uses, a bool for each score."""
 
     @abstractmethod
-    def slope(self, search: "FlatScores") -> Tensor:
+    def straight_through_factor(self, search: "FlatScores") -> Tensor:
         """The straight-through derivative of the weights in use by their scores, `[N]`."""
 
     @abstractmethod
-    def cut(self, trainer: pl.Trainer, search: "FlatScores") -> None:
+    def prune_step(self, trainer: pl.Trainer, search: "FlatScores") -> None:
         """What happens every `period` epochs; `_cuts_done` counts this time already."""
 
     @abstractmethod
@@ -117,7 +108,7 @@ class ScoreSearch(PruningCallback):
 
     def after_step(self, search: "FlatScores") -> None:
         """Put the weights that the scores choose now into the layers."""
-        search.write_weights(self.choose(search))
+        search.write_weights(self.select(search))
 
     @property
     @override
@@ -131,12 +122,12 @@ class ScoreSearch(PruningCallback):
 
     @override
     def current_mask(self, network: nn.Module) -> dict[str, Tensor]:
-        return self._search.by_layer(self.choose(self._search)) if self._search else masks(network)
+        return self._search.by_layer(self.select(self._search)) if self._search else masks(network)
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        if stage != "fit" or self._plan is not None:
+        if stage != "fit" or self._plan is not UNPLANNED:
             return
         if not pl_module.automatic_optimization:
             raise SparsityError(
@@ -154,18 +145,17 @@ class ScoreSearch(PruningCallback):
         if self._phase == "finetune":
             super().begin_fit(trainer, pl_module)
             return
-        assert self._plan is not None
         network = network_of(pl_module)
-        if self._restored is None and self._search is None:
-            require_new_trainer(trainer, type(self).__name__)
-            self._restored = self._first_scores(trainer, network)
-            rank_zero_info(f"{type(self).__name__}: {self.in_words(self._plan)}")
+        search = self._search
         if self._restored is not None:
-            self._search = FlatScores(network, **self._restored)
-            self._restored = None
-        assert self._search is not None
-        self.after_step(self._search)
-        self._set_search_optimizer(trainer, network)
+            search = FlatScores(network, **self._restored)
+        elif search is None:
+            require_new_trainer(trainer, type(self).__name__)
+            search = FlatScores(network, **self._first_scores(trainer, network))
+            rank_zero_info(f"{type(self).__name__}: {self.in_words(self._plan)}")
+        self._search, self._restored = search, None
+        self.after_step(search)
+        self._set_search_optimizer(trainer, network, search)
 
     def _first_scores(self, trainer: pl.Trainer, network: nn.Module) -> dict[str, Tensor]:
         """The frozen weights and the scores that a new search starts from."""
@@ -180,14 +170,12 @@ class ScoreSearch(PruningCallback):
         ]
         return {"frozen": torch.cat([w.detach().flatten() for w in weights.values()]), "scores": torch.cat(scores)}
 
-    def _set_search_optimizer(self, trainer: pl.Trainer, network: nn.Module) -> None:
-        assert self._search is not None
-        trained: list[nn.Parameter] = [self._search.scores]
+    def _set_search_optimizer(self, trainer: pl.Trainer, network: nn.Module, search: "FlatScores") -> None:
+        trained: list[nn.Parameter] = [search.scores]
         if self.train_affine:
             trained += _affine_parameters(network, ("weight", "bias"))
         optimizer = self.optimizer(trained) if self.optimizer else self.default_optimizer(trained)
         if self.lr_scheduler is None:
-            assert self._plan is not None
             schedule = CosineAnnealingLR(optimizer, T_max=self._plan.search)
         else:
             schedule = self.lr_scheduler(optimizer)  # type: ignore[assignment]
@@ -202,30 +190,29 @@ class ScoreSearch(PruningCallback):
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._search is None:
+        search = self._search
+        if search is None:
             return
         self.require_masks(pl_module)
-        assert self._plan is not None
         # What belongs to the end of an epoch is done here, since a checkpoint of that epoch was saved before.
         for _ in range(self._cuts_done, self._plan.cuts_due(trainer.current_epoch)):
             self._cuts_done += 1
-            self.cut(trainer, self._search)
+            self.prune_step(trainer, search)
         if trainer.current_epoch >= self._plan.search:
-            self._finish_search(trainer)
+            self._finish_search(trainer, search)
 
-    def _finish_search(self, trainer: pl.Trainer) -> None:
-        assert self._search is not None
-        found = self.found_mask(self._search)
-        self._search.write_frozen()
+    def _finish_search(self, trainer: pl.Trainer, search: "FlatScores") -> None:
+        found = self.found_mask(search)
+        search.write_frozen()
         self._phase = "finetune"
         self._search = None
-        self.train_mask(trainer, found)
+        self.commit_mask(trainer, found)
         self.rebuild_optimizers(trainer)
 
     @override
     def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._search:
-            self._search.take_gradient(self.slope(self._search))
+            self._search.take_gradient(self.straight_through_factor(self._search))
 
     @override
     def on_before_optimizer_step(
@@ -248,7 +235,7 @@ class ScoreSearch(PruningCallback):
             **super().state_dict(),
             "phase": self._phase,
             "cuts_done": self._cuts_done,
-            "plan": None if self._plan is None else asdict(self._plan),
+            "plan": None if self._plan is UNPLANNED else asdict(self._plan),
             "seed": self._seed,
             "search": self._search.state_dict() if self._search else None,
         }
@@ -257,7 +244,7 @@ class ScoreSearch(PruningCallback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         plan = state_dict["plan"]
-        self._plan = None if plan is None else SearchPlan(**plan)
+        self._plan = UNPLANNED if plan is None else SearchPlan(**plan)
         self._phase = state_dict["phase"]
         self._cuts_done = state_dict["cuts_done"]
         self._seed = state_dict["seed"]
@@ -289,6 +276,10 @@ class SearchPlan:
     def cuts_due(self, epoch: int) -> int:
         """Cuts before an epoch begins: one at the end of every epoch e > 0 of the search with e mod period = 0."""
         return 0 if self.period is None else max(0, min(epoch, self.search) - 1) // self.period
+
+
+UNPLANNED = SearchPlan(search=0, finetune=0, period=None)
+"""Before a fit has begun."""
 
 
 class FlatScores:
@@ -344,10 +335,10 @@ class FlatScores:
         torch._foreach_copy_(self._weights, self._views(flat))
 
     @torch.no_grad()
-    def take_gradient(self, slope: Tensor) -> None:
-        """Give the scores the gradient of the weights in use times their slope `[N]`."""
+    def take_gradient(self, factor: Tensor) -> None:
+        """Give the scores the gradient of the weights in use times their straight-through factor `[N]`."""
         gradients = [(w.grad if w.grad is not None else torch.zeros_like(w)).flatten() for w in self._weights]
-        self.scores.grad = torch.cat(gradients).mul_(slope)
+        self.scores.grad = torch.cat(gradients).mul_(factor)
 
 
 def _affine_parameters(network: nn.Module, names: Sequence[str]) -> list[nn.Parameter]:

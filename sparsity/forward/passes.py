@@ -4,7 +4,7 @@ Tensors are told apart by identity, never by name: a layer that is reachable by 
 share, is one thing here.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -36,6 +36,23 @@ def substituted(network: nn.Module, stand_ins: Mapping[Tensor, Tensor]) -> Itera
                 own: list[Any] = module._flat_weights
                 module.__dict__["_flat_weights"] = [stand_ins.get(weight, weight) for weight in own]
         yield
+
+
+@contextmanager
+def on_copies(tensors: Iterable[Tensor]) -> Iterator[None]:
+    """Let tensors hold copies of their values for a while; what happens to them meanwhile is gone in the end.
+
+    Args:
+        tensors: Parameters and buffers; they stay the very same objects.
+    """
+    before = [(tensor, tensor.data) for tensor in tensors]
+    for tensor, values in before:
+        tensor.data = values.clone()
+    try:
+        yield
+    finally:
+        for tensor, values in before:
+            tensor.data = values
 
 
 @contextmanager

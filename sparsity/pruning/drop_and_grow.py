@@ -10,7 +10,7 @@ from sparsity.pruning.saliency import Saliency
 from sparsity.pruning.selection import Selection, ranked, top_k
 
 
-def exchange(weights: Mapping[str, Tensor], growth: Saliency, mask: Mask, fraction: float) -> Selection:
+def drop_and_grow(weights: Mapping[str, Tensor], growth: Saliency, mask: Mask, fraction: float) -> Selection:
     """Drop the smallest weights of each layer and grow as many where `growth` is highest (Evci et al. 2020, alg. 1).
 
     A weight that was just dropped may grow again at once and then keeps its value, as in the authors' program:

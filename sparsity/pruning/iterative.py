@@ -5,11 +5,57 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 
 from sparsity.errors import SparsityError
-from sparsity.masks import kept, masks, set_mask, sizes
+from sparsity.forward.passes import on_copies
+from sparsity.masks import kept, masked_layers, masks, set_mask, sizes
 from sparsity.pruning.allocation import LayerDensities, allocate
 from sparsity.pruning.saliency import Saliency
 from sparsity.pruning.schedules import Schedule, scheduled_density
-from sparsity.pruning.selection import select
+from sparsity.pruning.selection import Selection, select
+
+
+def iterative_masks(
+    network: nn.Module,
+    saliency: Callable[[nn.Module], Saliency],
+    density: float,
+    iterations: int = 1,
+    schedule: Schedule = "exponential",
+    allocation: LayerDensities | None = None,
+    min_kept: int = 0,
+) -> Selection:
+    """The masks that keep exactly `round(density * N)` weights of a network, found in several steps.
+
+    Args:
+        network: A network with masks; left unchanged. Weights pruned before count as pruned; masks only shrink, from
+            the density that there is.
+        saliency: Scores the network as masked so far, leaving it unchanged.
+        density: Kept fraction of all maskable weights, in (0, 1].
+        iterations: How often to score and cut, at least 1.
+        schedule: How density falls over the iterations.
+        allocation: How the kept weights are spread over the layers, each with a ranking of its own; by default one
+            ranking over the network decides.
+        min_kept: Each layer keeps at least so many weights.
+
+    Returns:
+        Masks, and which of the kept weights owe it to a lot: in some iteration their saliency was that of weights which
+        were pruned.
+
+    Raises:
+        SparsityError: If the density cannot be reached, see `keep_highest` and `allocate`.
+    """
+    start = kept(network)
+    weights = [layer.get_parameter("weight") for layer in masked_layers(network).values()]
+    found: dict[str, Tensor] = {}
+    by_lot: dict[str, Tensor] = {}
+    with on_copies([*weights, *masks(network).values()]):
+        for step in range(1, iterations + 1):
+            if found:
+                set_mask(network, found)
+            count = scheduled_count(network, step, iterations, density, schedule, allocation, start)
+            selection = select(saliency(network), count, masks(network), min_kept)
+            found = selection.masks
+            for name, lot in selection.by_lot.items():
+                by_lot[name] = lot | by_lot[name] if name in by_lot else lot
+    return Selection(found, {name: lot & found[name] for name, lot in by_lot.items()})
 
 
 def prune_iteratively(
@@ -21,36 +67,17 @@ def prune_iteratively(
     allocation: LayerDensities | None = None,
     min_kept: int = 0,
 ) -> dict[str, Tensor]:
-    """Prune a network in place until exactly `round(density * N)` weights are kept.
-
-    Args:
-        network: A network with masks. Weights pruned before count as pruned; masks only shrink, from the density that
-            there is.
-        saliency: Scores the network as masked so far, leaving it unchanged.
-        density: Kept fraction of all maskable weights, in (0, 1].
-        iterations: How often to score and cut, at least 1.
-        schedule: How density falls over the iterations.
-        allocation: How the kept weights are spread over the layers, each with a ranking of its own; by default one
-            ranking over the network decides.
-        min_kept: Each layer keeps at least so many weights.
+    """Prune a network in place to the masks of `iterative_masks`, whose arguments these are.
 
     Returns:
-        By layer name the kept weights, bool, that owe it to a lot: in some iteration their saliency was that of weights
-        which were pruned. Layers without any may be missing.
+        By layer name the kept weights, bool, that owe it to a lot. Layers without any may be missing.
 
     Raises:
-        SparsityError: If the density cannot be reached, see `keep_highest` and `allocate`.
+        SparsityError: If the density cannot be reached; nothing is changed then.
     """
-    candidates = masks(network)
-    start = kept(network)
-    by_lot: dict[str, Tensor] = {}
-    for step in range(1, iterations + 1):
-        count = scheduled_count(network, step, iterations, density, schedule, allocation, start)
-        selection = select(saliency(network), count, candidates, min_kept)
-        set_mask(network, selection.masks)
-        for name, lot in selection.by_lot.items():
-            by_lot[name] = lot | by_lot[name] if name in by_lot else lot
-    return {name: lot & candidates[name] for name, lot in by_lot.items()}
+    found = iterative_masks(network, saliency, density, iterations, schedule, allocation, min_kept)
+    set_mask(network, found.masks)
+    return found.by_lot
 
 
 def scheduled_count(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from sparsity.callbacks import DensityMonitor, NetworkComparison, Random, StopOnDivergence, TopologyAnalysis
-from sparsity.callbacks.zeros import network_of
+from sparsity.callbacks.network import network_of
 from sparsity.forward.tensors import tensors_in
 from sparsity.masks import add_masks, maskable
 from tests.networks_of_strangers import NETWORKS

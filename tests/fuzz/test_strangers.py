@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sparsity.callbacks import DensityMonitor, KeepMasks, PruningCallback
-from sparsity.callbacks.zeros import network_of
+from sparsity.callbacks.network import network_of
 from sparsity.errors import NonFiniteError, SparsityError
 from sparsity.masks import MASK, kept, maskable, masked_layers, matrix_weights, sizes
 from tests.callbacks.test_every_pruner import PRUNERS

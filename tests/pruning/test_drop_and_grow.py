@@ -2,11 +2,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsity.pruning.drop_and_grow import exchange
+from sparsity.pruning.drop_and_grow import drop_and_grow
 
 
 def one(weight: list[float], growth: list[float], mask: list[int], fraction: float) -> list[int]:
-    new = exchange({"a": torch.tensor(weight)}, {"a": torch.tensor(growth)}, {"a": torch.tensor(mask).bool()}, fraction)
+    new = drop_and_grow({"a": torch.tensor(weight)}, {"a": torch.tensor(growth)}, {"a": torch.tensor(mask).bool()}, fraction)
     return new.masks["a"].int().tolist()
 
 
@@ -35,12 +35,12 @@ def test_above_a_half_there_is_room_only_among_the_dropped() -> None:
 def test_weights_that_grow_among_equals_are_told() -> None:
     mask = torch.tensor([1, 1, 0, 0, 0]).bool()
     growth = torch.tensor([0.0, 0.0, 5.0, 2.0, 2.0])
-    two = exchange({"a": torch.tensor([1.0, 2.0, 0, 0, 0])}, {"a": growth}, {"a": mask}, 1.0)
+    two = drop_and_grow({"a": torch.tensor([1.0, 2.0, 0, 0, 0])}, {"a": growth}, {"a": mask}, 1.0)
     # The place of 5 is not by lot; one of the two with 2 comes, by lot.
     assert two.masks["a"].tolist()[:3] == [False, False, True]
     assert two.by_lot["a"].sum() == 1
     assert not two.by_lot["a"][:3].any()
-    assert not exchange({"a": growth}, {"a": growth + torch.arange(5)}, {"a": mask}, 0.5).by_lot
+    assert not drop_and_grow({"a": growth}, {"a": growth + torch.arange(5)}, {"a": mask}, 0.5).by_lot
 
 
 @settings(deadline=None, max_examples=50)
@@ -53,7 +53,7 @@ def test_every_layer_keeps_its_number_and_its_largest_weights(seed: int, density
     }
     weights = {n: torch.randn(m.shape, generator=generator) * m for n, m in mask.items()}
     growth = {n: torch.rand(m.shape, generator=generator) for n, m in mask.items()}
-    new = exchange(weights, growth, mask, fraction).masks
+    new = drop_and_grow(weights, growth, mask, fraction).masks
     for name, m in mask.items():
         assert new[name].sum() == m.sum()
         stay = int(m.sum()) - round(fraction * int(m.sum()))

@@ -1,32 +1,20 @@
-"""Pruned weights stay exactly zero while optimizers write."""
+"""The base of all pruners, and enough for a network that is sparse already: masks are there, and are kept."""
 
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback, ModelPruning, StochasticWeightAveraging, WeightAveraging
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
-from torch.optim import (
-    ASGD,
-    SGD,
-    Adadelta,
-    Adagrad,
-    Adam,
-    Adamax,
-    AdamW,
-    NAdam,
-    Optimizer,
-    RAdam,
-    RMSprop,
-    Rprop,
-)  # fmt: skip
+from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
 
+from sparsity.callbacks.enforcement import MaskEnforcer, is_element_wise
+from sparsity.callbacks.network import network_of
 from sparsity.errors import SparsityError
 from sparsity.forward.non_finite import require_finite_weights
 from sparsity.masks import (
@@ -39,52 +27,9 @@ from sparsity.masks import (
     kept,
     maskable,
     masked_layers,
-    masks,
     remove_masks,
     sizes,
 )
-
-
-class ZeroKeeper:
-    """Multiplies weights by their masks right after every optimizer step.
-
-    Args:
-        network: A network with masks, already on its device.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        self._network = network
-        self._weights: list[Tensor] = [layer.get_parameter("weight") for layer in masked_layers(network).values()]
-        self._handles: list[RemovableHandle] = []
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Take changed masks into account, and store zeros where they prune."""
-        apply_masks(self._network)
-        # Multiplying by float masks is seven times faster than by bool ones.
-        self._masks = [m.to(w.dtype) for m, w in zip(masks(self._network).values(), self._weights, strict=True)]
-
-    def attach(self, optimizers: Iterable[Optimizer]) -> None:
-        """Act after the steps of these optimizers, and of no others."""
-        self.detach()
-        self._handles = [o.register_step_post_hook(self._zero_weights) for o in optimizers]
-
-    def detach(self) -> None:
-        """Let go of all optimizers."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
-
-    @torch.no_grad()
-    def _zero_weights(self, *_: Any) -> None:
-        torch._foreach_mul_(self._weights, tuple(self._masks))
-
-    @torch.no_grad()
-    def mask_gradients(self) -> None:
-        """Zero the gradients of pruned weights, so that a norm over all gradients does not count them."""
-        pairs = [(w.grad, m) for w, m in zip(self._weights, self._masks, strict=True) if w.grad is not None]
-        if pairs:
-            torch._foreach_mul_([g for g, _ in pairs], [m for _, m in pairs])
 
 
 class KeepMasks(Callback):
@@ -95,7 +40,7 @@ class KeepMasks(Callback):
     """
 
     def __init__(self) -> None:
-        self._zeros: ZeroKeeper | None = None
+        self._enforcer: MaskEnforcer | None = None
         self._mask_gradients = False
         self._weights: dict[str, Tensor] = {}
         self._loading: RemovableHandle | None = None
@@ -159,7 +104,8 @@ class KeepMasks(Callback):
         self.take_layers(pl_module)
         network = network_of(pl_module)
         if kept(network) != sizes(network):
-            self._keep_zeros(trainer, network)
+            apply_masks(network)
+            self.enforce_masks(trainer)
 
     def take_layers(self, pl_module: pl.LightningModule) -> None:
         """Mask layers that were made after `setup`, and remember all that are masked now.
@@ -177,23 +123,26 @@ class KeepMasks(Callback):
         self._names = list(layers)
         self._weights = {name: layer.get_parameter("weight") for name, layer in layers.items()}
 
-    def _keep_zeros(self, trainer: pl.Trainer, network: nn.Module) -> None:
-        self._zeros = self._zeros or ZeroKeeper(network)
-        self._zeros.refresh()
-        self._zeros.attach(trainer.optimizers)
+    def enforce_masks(self, trainer: pl.Trainer) -> None:
+        """Keep what the masks prune now at zero, under the optimizers that there are now."""
+        if self._enforcer is None:
+            self._enforcer = MaskEnforcer(network_of(trainer.lightning_module))
+        else:
+            self._enforcer.refresh()
+        self._enforcer.attach(trainer.optimizers)
         self._mask_gradients = not all(map(is_element_wise, trainer.optimizers))
 
     @override
     def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._mask_gradients and self._zeros:
-            self._zeros.mask_gradients()
+        if self._mask_gradients and self._enforcer:
+            self._enforcer.mask_gradients()
 
     @override
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        if self._zeros and (self._mask_gradients or clips_norm(trainer)):
-            self._zeros.mask_gradients()
+        if self._enforcer and (self._mask_gradients or clips_norm(trainer)):
+            self._enforcer.mask_gradients()
 
     @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -240,26 +189,15 @@ class KeepMasks(Callback):
         if self._loading is not None:
             self._loading.remove()
             self._loading = None
-        if self._zeros is not None:
-            self._zeros.detach()
-            self._zeros = None
+        if self._enforcer is not None:
+            self._enforcer.detach()
+            self._enforcer = None
         self._weights = {}
         self._mask_gradients = False
 
 
 _TRAINED: WeakKeyDictionary[pl.Trainer, "weakref.ref[pl.LightningModule]"] = WeakKeyDictionary()
 """What each Trainer trained last."""
-
-_ELEMENT_WISE = (SGD, Adam, AdamW, NAdam, RAdam, Adamax, Adadelta, Adagrad, RMSprop, Rprop, ASGD)
-
-
-def is_element_wise(optimizer: Optimizer) -> bool:
-    """Whether a weight's step depends on its own gradients alone, so that those of pruned weights change no other.
-
-    Not so where steps are scaled or rotated by whole tensors (LBFGS, Muon, Adafactor, LARS, SAM); of other classes than
-    torch's own nothing is known.
-    """
-    return type(optimizer) in _ELEMENT_WISE
 
 
 def _mask_averages(pl_module: pl.LightningModule) -> None:
@@ -282,9 +220,3 @@ def _refuse_others(trainer: pl.Trainer) -> None:
 def clips_norm(trainer: pl.Trainer) -> bool:
     """Whether the trainer clips the norm over all gradients."""
     return trainer.gradient_clip_val is not None and trainer.gradient_clip_algorithm != "value"
-
-
-def network_of(module: pl.LightningModule) -> nn.Module:
-    """The part of a LightningModule that is pruned: its `network` if it has one, else all of it."""
-    network = getattr(module, "network", None)
-    return network if isinstance(network, nn.Module) else module
