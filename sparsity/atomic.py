@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import IO
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -19,6 +20,36 @@ def write_atomically(path: Path, text: str) -> None:
         partial.unlink(missing_ok=True)
 
 
+def write_new(path: Path, content: bytes | memoryview) -> None:
+    """Write a file that is not there yet aside, and then put it in its place in one step.
+
+    Args:
+        path: Of the file; its folder must exist.
+        content: All of it.
+
+    Raises:
+        FileExistsError: If there is something at that place, also if it came meanwhile; it is left alone.
+        OSError: If it cannot be written.
+    """
+    if os.path.lexists(path):
+        raise FileExistsError(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("xb") as file:
+            file.write(content)
+            _flush(file)
+        try:
+            os.link(partial, path)  # unlike a rename, this fails where a file has appeared meanwhile
+        except FileExistsError:
+            raise
+        except (OSError, AttributeError):  # a file system without hard links
+            if os.path.lexists(path):
+                raise FileExistsError(path) from None
+            partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def put_in_place(partial: Path, path: Path) -> None:
     """Give a file that was written aside its name in one step, once all of it is on the disk.
 
@@ -26,6 +57,12 @@ def put_in_place(partial: Path, path: Path) -> None:
         partial: Complete, on the same file system as its place.
         path: Replaced if it exists.
     """
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())  # else a machine that loses power may keep the new name and not what is in the file
+    with partial.open("r+b") as file:
+        _flush(file)
     os.replace(partial, path)
+
+
+def _flush(file: IO[bytes]) -> None:
+    """Else a machine that loses power may keep the new name and not what is in the file."""
+    file.flush()
+    os.fsync(file.fileno())

@@ -7,8 +7,8 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from sparsity.checkpoints.files import Checkpoint, FilePath, read_checkpoint
 from sparsity.checkpoints.layouts import Kind, MaskChoice, State, detect_kind, translate
+from sparsity.checkpoints.network_files import FilePath, NetworkFile, read_network_file
 from sparsity.checkpoints.networks import NetworkConfig, build_network, infer_config, read_config
 from sparsity.errors import SparsityError
 from sparsity.masks import MASK, add_masks, add_masks_of, maskable, masked_layers, masks, set_mask
@@ -40,7 +40,7 @@ def load_network(path: FilePath, kind: Kind | None = None, mask: MaskChoice = "e
         raise SparsityError(f"kind must be one of {', '.join(get_args(Kind))}, not {kind!r}")
     if mask not in get_args(MaskChoice):
         raise SparsityError(f"mask must be one of {', '.join(get_args(MaskChoice))}, not {mask!r}")
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_network_file(path)
     try:
         return _network(checkpoint, kind, mask)
     except SparsityError as error:
@@ -60,7 +60,7 @@ def load_masks(path: FilePath, network: nn.Module) -> dict[str, Tensor]:
     Raises:
         SparsityError: If there is no such file, or its masks do not fit.
     """
-    state: State = read_checkpoint(path).state
+    state: State = read_network_file(path).state
     expected = masks(network)
     if _has_zeros_for_masks(state, expected):
         state = {f"{name}{_SUFFIX}": state[f"{name}.weight"] != 0 for name in expected}
@@ -84,7 +84,7 @@ def _has_zeros_for_masks(state: State, expected: Mapping[str, Tensor]) -> bool:
     return any(bool((weight == 0).any()) for weight in weights if weight is not None)
 
 
-def _network(checkpoint: Checkpoint, kind: Kind | None, mask: MaskChoice) -> nn.Module:
+def _network(checkpoint: NetworkFile, kind: Kind | None, mask: MaskChoice) -> nn.Module:
     if kind is None:
         kind = "sparsity" if checkpoint.from_classifier else detect_kind(checkpoint.state)
     state = translate(checkpoint.state, kind, mask)

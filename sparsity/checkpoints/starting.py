@@ -7,8 +7,8 @@ from contextlib import suppress
 
 from torch import Tensor, nn
 
-from sparsity.checkpoints.files import FilePath, read_checkpoint
 from sparsity.checkpoints.layouts import detect_kind, translate
+from sparsity.checkpoints.network_files import FilePath, read_network_file
 from sparsity.errors import SparsityError
 from sparsity.masks import MASK, add_masks, masked_layers, remove_masks, set_mask
 
@@ -24,7 +24,7 @@ def load_weights(network: nn.Module, path: FilePath) -> None:
         SparsityError: If there is no such file, or it is of another network; nothing is changed then.
     """
     expected = network.state_dict()
-    found = _translated(read_checkpoint(path).state, expected)
+    found = _translated(read_network_file(path).state, expected)
     masks = {f"{name}.{MASK}".lstrip("."): name for name in masked_layers(network)}
     for key in [*expected, *found]:
         there, here = found.get(key), expected.get(key)

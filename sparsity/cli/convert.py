@@ -1,8 +1,9 @@
 """The command `convert`."""
 
-from sparsity.checkpoints.files import read_checkpoint, save_checkpoint
 from sparsity.checkpoints.layouts import Kind, MaskChoice, detect_kind
 from sparsity.checkpoints.loading import load_network
+from sparsity.checkpoints.network_files import read_network_file
+from sparsity.checkpoints.writing import save_checkpoint
 from sparsity.cli.parser import OneSentenceParser, add_options_of, command_parser
 from sparsity.masks import density, kept, sizes
 
@@ -38,7 +39,7 @@ def convert(path: str, output: str, kind: Kind | None = None, mask: MaskChoice =
 
 
 def _detected(path: str) -> Kind:
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_network_file(path)
     return "sparsity" if checkpoint.from_classifier else detect_kind(checkpoint.state)
 
 

@@ -6,7 +6,9 @@ from sparsity.pruning.drop_and_grow import drop_and_grow
 
 
 def one(weight: list[float], growth: list[float], mask: list[int], fraction: float) -> list[int]:
-    new = drop_and_grow({"a": torch.tensor(weight)}, {"a": torch.tensor(growth)}, {"a": torch.tensor(mask).bool()}, fraction)
+    new = drop_and_grow(
+        {"a": torch.tensor(weight)}, {"a": torch.tensor(growth)}, {"a": torch.tensor(mask).bool()}, fraction
+    )
     return new.masks["a"].int().tolist()
 
 

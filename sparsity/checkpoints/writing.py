@@ -1,0 +1,62 @@
+"""Writing a network as a checkpoint of ours, without overwriting anything."""
+
+import copy
+import io
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from sparsity.atomic import write_new
+from sparsity.checkpoints.network_files import FilePath
+from sparsity.checkpoints.networks import infer_config
+from sparsity.errors import SparsityError
+from sparsity.masks import MASK, add_masks, maskable, masked_layers
+from sparsity.networks import FC, ResNet
+
+
+def save_checkpoint(network: nn.Module, path: FilePath) -> None:
+    """Write a network as a checkpoint of `SparseClassifier`, without the state of a fit.
+
+    `load_network` and `SparseClassifier.load_from_checkpoint` read it back, masks included. How the weights were
+    initialised is not recorded.
+
+    Args:
+        network: An `FC` or `ResNet`; left unchanged. One without any masks is written with masks that keep all.
+        path: A file that does not exist yet, in a folder that does. It appears complete or not at all.
+
+    Raises:
+        SparsityError: If the network is of another class, the file exists, or it cannot be written.
+    """
+    if not isinstance(network, FC | ResNet):
+        raise SparsityError(f"only FC and ResNet networks can be written as checkpoints, not {type(network).__name__}")
+    masked = copy.deepcopy(network).cpu()
+    if not masked_layers(masked):
+        add_masks(masked)
+    state = masked.state_dict()
+    config = infer_config(state)
+    config["init_args"]["input_shape"] = list(network.input_shape)
+    content = {
+        "epoch": 0,
+        "global_step": 0,
+        "pytorch-lightning_version": version("pytorch-lightning"),
+        "state_dict": {f"network.{key}": tensor for key, tensor in state.items()},
+        # Empty, so that `fit` can start from here with a new optimizer.
+        "optimizer_states": [],
+        "lr_schedulers": [],
+        "hyper_parameters": {
+            "network": config,
+            "dense_layers": [name for name in maskable(masked) if f"{name}.{MASK}" not in state],
+            "_instantiator": "pytorch_lightning.cli.instantiate_module",
+        },
+    }
+    # Torch itself does not tell a full disk from an error of its own.
+    complete = io.BytesIO()
+    torch.save(content, complete)
+    try:
+        write_new(Path(path), complete.getbuffer())
+    except FileExistsError:
+        raise SparsityError(f"{path} exists and is not overwritten; give another name") from None
+    except OSError as error:
+        raise SparsityError(f"cannot write {path}: {error.strerror}") from error
