@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from torch.nn.parameter import is_lazy
 from torch.optim import LBFGS, SGD, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchmetrics import Metric
 from typing_extensions import Self, override
 
 from sparsity.checkpoints.named import network_named_by, optimizer_named_by, schedule_named_by
@@ -26,6 +25,7 @@ from sparsity.forward.labels import NO_LABEL, require_labels
 from sparsity.forward.passes import refuse
 from sparsity.forward.tensors import logits_of
 from sparsity.masks import add_masks
+from sparsity.metrics import ClassificationTotals
 
 Batch = tuple[Tensor, Tensor]
 """Images `[batch, channels, height, width]` and class indices `[batch]`."""
@@ -273,53 +273,6 @@ def _try_out(scheduler: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that no weights were trained before
         scheduler.step(0.0) if isinstance(scheduler, ReduceLROnPlateau) else scheduler.step()
-
-
-class ClassificationTotals(Metric):
-    """Sums of loss and correct predictions, kept on the device and added up over processes once an epoch.
-
-    Of classes with equal logits each is as likely to be the prediction: a network that says nothing has the accuracy of
-    chance, whatever the order of the classes. NaN counts against the label.
-    """
-
-    full_state_update = False
-    loss: Tensor
-    top1: Tensor
-    top5: Tensor
-    samples: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name in ("loss", "top1", "top5"):
-            self.add_state(name, torch.zeros(()), dist_reduce_fx="sum")
-        self.add_state("samples", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-
-    @torch.no_grad()
-    def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch.
-
-        Args:
-            loss: Mean over the batch.
-            logits: `[batch, classes]`.
-            labels: `[batch]`, class indices; samples with `NO_LABEL` do not count.
-        """
-        labelled = labels != NO_LABEL
-        batch = labelled.sum()
-        of_label = logits.gather(1, labels.clamp(min=0)[:, None])
-        ahead = (~(logits <= of_label)).sum(1)
-        tied = (logits == of_label).sum(1).clamp(min=1)
-        self.loss += torch.where(batch > 0, loss * batch, 0.0)
-        self.top1 += (((1 - ahead) / tied).clamp(0, 1) * labelled).sum()
-        self.top5 += (((5 - ahead) / tied).clamp(0, 1) * labelled).sum()
-        self.samples += batch
-
-    def compute(self) -> dict[str, Tensor]:
-        """Mean loss, and top-1 and top-5 accuracy in [0, 1]."""
-        return {
-            "loss": self.loss / self.samples,
-            "accuracy": self.top1 / self.samples,
-            "top5_accuracy": self.top5 / self.samples,
-        }
 
 
 def _default_optimizer(parameters: Any) -> Optimizer:
