@@ -13,7 +13,9 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from typing_extensions import override
 
-from sparsity.analysis.comparison.networks import Comparison, compare, pair_means, require_comparable
+from sparsity.analysis.comparison.measures import pair_means
+from sparsity.analysis.comparison.networks import compare, require_comparable
+from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.output import next_folder, write_comparisons, write_json, write_topologies
 from sparsity.analysis.records import Row
 from sparsity.analysis.topology.network import Topology, layer_table, summary, topology

@@ -16,14 +16,9 @@ from torch import Tensor, nn
 
 from sparsity.analysis.activations.responses import Point
 from sparsity.analysis.comparison.distance import Align
-from sparsity.analysis.comparison.networks import (
-    Comparison,
-    Names,
-    comparable_groups,
-    compare,
-    pair_means,
-    require_alignable,
-)
+from sparsity.analysis.comparison.measures import MEASURES, pair_means
+from sparsity.analysis.comparison.networks import Names, comparable_groups, compare, require_alignable
+from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.output import claim_folder, write_comparisons, write_json, write_topologies
 from sparsity.analysis.topology.network import Topology, summary, topology
 from sparsity.checkpoints.layouts import MaskChoice
@@ -36,7 +31,6 @@ from sparsity.runs.folder import CHECKPOINTS
 
 T = TypeVar("T")
 
-_PAIR_COLUMNS = ("nnstd", "sasd", "maed", "iou", "correlation")
 LONGEST_NAME = 80
 _MOST_PAIRS = 15
 """More are not read in a terminal."""
@@ -199,12 +193,12 @@ def _print_tables(summaries: Mapping[str, Mapping[str, object]], comparisons: Se
             )
             continue
         means = [pair_means(pair) for pair in comparison.pairs]
-        values = [name for name in _PAIR_COLUMNS if name in means[0]]
+        measures = [measure for name, measure in MEASURES.items() if name in means[0] and measure.title]
         rows = [
-            [pair.a, pair.b, *(f"{mean[value]:.3f}" for value in values)]
+            [pair.a, pair.b, *(f"{mean[measure.name]:.3f}" for measure in measures)]
             for pair, mean in zip(comparison.pairs, means, strict=True)
         ]
-        console.print(_table(["network", "and", *values], rows))
+        console.print(_table(["network", "and", *(measure.heading for measure in measures)], rows))
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -4,14 +4,15 @@ Importing this module imports matplotlib. Figures come one by one, with a name f
 is in memory at a time.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from sparsity.analysis.activations.maps import exciting_patches, feature_maps
-from sparsity.analysis.comparison.networks import MEASURES, Comparison, layer_means, pair_means
+from sparsity.analysis.comparison.measures import MEASURES, Measure, Values
+from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.topology.network import Topology, positive_shares
 from sparsity.graph.weights import Array, layer_weights, unit_vectors
 from sparsity.plotting.plots import (
@@ -29,15 +30,6 @@ NamedFigure = tuple[str, Figure]
 
 _MOST_LINES = 6
 """More pairs than these are not told apart as lines of one figure; they get a matrix per layer instead."""
-
-_MEASURE_NAMES = {
-    "nnstd": "NNSTD (0 equal, 1 no shared input)",
-    "sasd": "SaSD (0 equal, 1 no shared sign)",
-    "maed": "MAED (0 equal, 1 as far as can be)",
-    "iou": "shared share of the masks (IoU)",
-    "correlation": "mean correlation of matched units",
-    "semi_correlation": "mean correlation with the best partner",
-}
 
 
 def topology_figures(topologies: Mapping[str, Topology]) -> Iterator[NamedFigure]:
@@ -93,9 +85,8 @@ def comparison_figures(comparison: Comparison) -> Iterator[NamedFigure]:
         comparison: Of two or more networks.
     """
     yield from pair_matrices(comparison)
-    means = pair_means(comparison.pairs[0])
-    for value in (name for name in _MEASURE_NAMES if name in means):
-        yield from _by_layer(comparison, value)
+    for measure, values in _measured(comparison):
+        yield from _by_layer(comparison, measure, values)
 
 
 def pair_matrices(comparison: Comparison) -> Iterator[NamedFigure]:
@@ -106,10 +97,12 @@ def pair_matrices(comparison: Comparison) -> Iterator[NamedFigure]:
     """
     if len(comparison.names) == 2:
         return
-    means = [pair_means(pair) for pair in comparison.pairs]
-    for value in (name for name in _MEASURE_NAMES if name in means[0]):
-        matrix = comparison.matrix([mean[value] for mean in means], _OF_ITSELF.get(value, 0.0))
-        yield value, matrix_figure(matrix, comparison.names, _MEASURE_NAMES[value], value_range=_RANGES.get(value))
+    for measure, values in _measured(comparison):
+        matrix = comparison.matrix([found.mean for found in values], measure.of_itself)
+        yield (
+            measure.name,
+            matrix_figure(matrix, comparison.names, measure.label, value_range=measure.value_range),
+        )
 
 
 def image_figures(network: nn.Module, images: Tensor, first_layer: str) -> Iterator[NamedFigure]:
@@ -127,10 +120,6 @@ def image_figures(network: nn.Module, images: Tensor, first_layer: str) -> Itera
         yield "exciting_patches", patch_sheet(_patches(network, images, first_layer), f"{first_layer}, most exciting")
 
 
-_OF_ITSELF = {"iou": 1.0, "correlation": float("nan"), "semi_correlation": float("nan")}
-_RANGES = {**dict.fromkeys((*MEASURES, "iou"), (0.0, 1.0))}
-
-
 def _kernel_figures(topologies: Mapping[str, Topology]) -> Iterator[NamedFigure]:
     if not any(found.kernels for found in topologies.values()):
         return
@@ -145,15 +134,25 @@ def _kernel_figures(topologies: Mapping[str, Topology]) -> Iterator[NamedFigure]
     yield "common_kernels", kernel_sheet({name: kernels for name, kernels in common.items() if kernels is not None})
 
 
-def _by_layer(comparison: Comparison, value: str) -> Iterator[NamedFigure]:
-    pairs = {f"{pair.a} - {pair.b}": layer_means(pair)[value] for pair in comparison.pairs}
+def _measured(comparison: Comparison) -> Iterator[tuple[Measure, list[Values]]]:
+    """The measures that are drawn, with their values of all pairs."""
+    for measure in MEASURES.values():
+        values = [found for pair in comparison.pairs if (found := measure.of(pair)) is not None]
+        if measure.title and len(values) == len(comparison.pairs):
+            yield measure, values
+
+
+def _by_layer(comparison: Comparison, measure: Measure, values: Sequence[Values]) -> Iterator[NamedFigure]:
+    pairs = {f"{pair.a} - {pair.b}": found.layers for pair, found in zip(comparison.pairs, values, strict=True)}
     if len(pairs) <= _MOST_LINES:
-        yield f"{value}_layers", layer_lines_figure(pairs, _MEASURE_NAMES[value])
+        yield f"{measure.name}_layers", layer_lines_figure(pairs, measure.label)
         return
-    of_itself, value_range = _OF_ITSELF.get(value, 0.0), _RANGES.get(value)
     for place, layer in enumerate(comparison.layers):
-        matrix = comparison.matrix([list(found.values())[place] for found in pairs.values()], of_itself)
-        yield f"{value}_{layer}", matrix_figure(matrix, comparison.names, _MEASURE_NAMES[value], layer, value_range)
+        matrix = comparison.matrix([list(found.values())[place] for found in pairs.values()], measure.of_itself)
+        yield (
+            f"{measure.name}_{layer}",
+            matrix_figure(matrix, comparison.names, measure.label, layer, measure.value_range),
+        )
 
 
 def _patches(network: nn.Module, images: Tensor, layer: str) -> list[Array]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from sparsity.analysis.comparison.networks import Comparison
+from sparsity.analysis.comparison.measures import MEASURES
+from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.topology.pooled import pooled
 from sparsity.plotting.figures import pair_matrices, topology_figures
 from sparsity.plotting.plots import (
@@ -110,8 +111,8 @@ def _first_layers(label: str, repeats: Repeats) -> Iterator[Drawing]:
 
 def _matrices(label: str, comparison: Comparison) -> Iterator[Drawing]:
     for value, figure in pair_matrices(comparison):
-        section, title, caption = _MATRICES[value]
-        yield Drawing(section, title, caption, label, _file_name(value, label), figure)
+        found = MEASURES[value]
+        yield Drawing(found.section, found.title, found.caption, label, _file_name(value, label), figure)
 
 
 _CURVES = "Each method's mean over seeds; thin lines are the single runs."
@@ -159,32 +160,6 @@ _TOPOLOGY = {
         "Most common kernels",
         "The most frequent patterns of kept (dark) weights among all kernels of the usual size, with their share and "
         "number.",
-    ),
-}
-_MATCHED = "Units are matched one to one first, so that their order does not count. Dark is alike."
-_MATRICES = {
-    "nnstd": ("distances", "Distance of inputs", f"NNSTD: by which inputs units keep. {_MATCHED}"),
-    "sasd": (
-        "distances",
-        "Distance of signed inputs",
-        f"SaSD: by which inputs units keep, with which sign. {_MATCHED}",
-    ),
-    "maed": ("distances", "Distance of weights", f"MAED: by the weights themselves. {_MATCHED}"),
-    "iou": (
-        "distances",
-        "Overlap of masks",
-        "Weights that both keep, as a share of those that either keeps; units in their given order. Light is alike; "
-        "the table says what chance would give.",
-    ),
-    "correlation": (
-        "correlations",
-        "Correlation, one to one",
-        "Correlation of the activations of matched units on the same test images, mean over all units. Light is alike.",
-    ),
-    "semi_correlation": (
-        "correlations",
-        "Correlation with the best partner",
-        "The same with each unit's best partner, which several units may share. Light is alike.",
     ),
 }
 

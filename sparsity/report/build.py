@@ -12,7 +12,8 @@ from typing import Literal, TypeVar
 from pytorch_lightning import LightningDataModule
 from rich.progress import track
 
-from sparsity.analysis.comparison.networks import Comparison, compare
+from sparsity.analysis.comparison.networks import compare
+from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.output import claim_folder
 from sparsity.atomic import write_atomically
 from sparsity.errors import require_whole_number
