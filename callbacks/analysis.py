@@ -13,7 +13,9 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from typing_extensions import override
 
-from sparsity.analysis.comparison.networks import Comparison, compare, pair_means, require_comparable
+from sparsity.analysis.comparison.measures import pair_means
+from sparsity.analysis.comparison.networks import compare, require_comparable
+from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.output import next_folder, write_comparisons, write_json, write_topologies
 from sparsity.analysis.records import Row
 from sparsity.analysis.topology.network import Topology, layer_table, summary, topology
@@ -97,9 +99,9 @@ class TopologyAnalysis(Callback):
                 table = _markdown(layer_table(found))
                 logger.experiment.add_text("topology/layers", table, trainer.global_step)
             if self.figures:
-                from sparsity.plotting.figures import topology_figures
+                from sparsity.plotting.catalogue import SINGLE_NETWORK_FIGURES, TOPOLOGY_FIGURES
 
-                _show(trainer, "topology", topology_figures({"network": found}), folder)
+                _show(trainer, "topology", [*TOPOLOGY_FIGURES, *SINGLE_NETWORK_FIGURES], {"network": found}, folder)
 
     def _shape(self, trainer: pl.Trainer, module: pl.LightningModule) -> tuple[int, ...] | None:
         return known_shape(trainer, module) or self._batch_shape
@@ -171,9 +173,9 @@ class NetworkComparison(Callback):
             for logger in _tensorboards(trainer):
                 logger.experiment.add_text("comparison/pairs", _markdown(rows), trainer.global_step)
             if self.figures:
-                from sparsity.plotting.figures import comparison_figures
+                from sparsity.plotting.catalogue import comparison_figures
 
-                _show(trainer, "comparison", comparison_figures(found), folder)
+                _show(trainer, "comparison", comparison_figures(), found, folder)
 
     def _compared(self, trainer: pl.Trainer, networks: Mapping[str, nn.Module]) -> Comparison:
         with aside(f"{type(self).__name__}'s correlation of activations"):
@@ -254,13 +256,14 @@ def _log_distributions(logger: TensorBoardLogger, found: Topology, step: int) ->
             logger.experiment.add_histogram(f"topology/{kind}/{layer or ITSELF}", values, step)
 
 
-def _show(trainer: pl.Trainer, tag: str, figures: Any, folder: Path) -> None:
-    from sparsity.plotting.plots import save_figure
+def _show(trainer: pl.Trainer, tag: str, specs: Any, source: Any, folder: Path) -> None:
+    from sparsity.plotting.catalogue import drawn
+    from sparsity.plotting.files import save_figure
 
-    for name, figure in figures:
-        save_figure(figure, folder / name)
+    for spec, figure in drawn(specs, source):
+        save_figure(figure, folder / spec.name)
         for logger in _tensorboards(trainer):
-            logger.experiment.add_figure(f"{tag}/{name}", figure, trainer.global_step, close=False)
+            logger.experiment.add_figure(f"{tag}/{spec.name}", figure, trainer.global_step, close=False)
 
 
 def _markdown(rows: Sequence[Row]) -> str:

@@ -8,15 +8,10 @@ array (`layer_weights`), or one layer's array; results are small frozen dataclas
 from sparsity.analysis.activations.correlation import ActivationCorrelation, LayerCorrelation, activation_correlation
 from sparsity.analysis.activations.maps import ExcitingPatches, exciting_patches, feature_maps, first_layer_map
 from sparsity.analysis.activations.responses import Point, responses
-from sparsity.analysis.comparison.distance import (
-    Align,
-    LayerDistance,
-    NetworkDistance,
-    layer_distance,
-    network_distance,
-)
+from sparsity.analysis.comparison.distance import Align, layer_distance, network_distance, unit_distances
+from sparsity.analysis.comparison.measures import MEASURES, DistanceMeasure, Measure
 from sparsity.analysis.comparison.overlap import LayerOverlap, MaskOverlap, mask_overlap
-from sparsity.analysis.comparison.unit_distance import Measure, unit_distances
+from sparsity.analysis.comparison.results import LayerDistance, NetworkDistance
 from sparsity.analysis.records import layer_rows, to_dict, unit_rows
 from sparsity.analysis.topology.connectivity import Connectivity, LayerConnectivity, connectivity, effective_masks
 from sparsity.analysis.topology.density import Densities, LayerDensity, densities
@@ -26,11 +21,13 @@ from sparsity.analysis.topology.kernels import CommonKernels, KernelClusters, co
 from sparsity.graph.weights import Weights, layer_masks, layer_weights
 
 __all__ = [
+    "MEASURES",
     "ActivationCorrelation",
     "Align",
     "CommonKernels",
     "Connectivity",
     "Densities",
+    "DistanceMeasure",
     "ExcitingPatches",
     "Gaps",
     "KernelClusters",

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from sparsity.analysis.comparison.networks import (
-    Comparison,
+from sparsity.analysis.comparison.results import Comparison
+from sparsity.analysis.comparison.tables import (
     correlation_matrices,
     correlation_record,
     correlation_rows,

@@ -1,42 +1,34 @@
 """The command `analyze`."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import count
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pytorch_lightning import LightningDataModule
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from rich.text import Text
-from torch import Tensor, nn
 
 from sparsity.analysis.activations.responses import Point
 from sparsity.analysis.comparison.distance import Align
-from sparsity.analysis.comparison.networks import (
-    Comparison,
-    Names,
-    comparable_groups,
-    compare,
-    pair_means,
-    require_alignable,
-)
+from sparsity.analysis.comparison.measures import MEASURES, pair_means
+from sparsity.analysis.comparison.networks import Names, comparable_groups, compare, require_alignable
+from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.output import claim_folder, write_comparisons, write_json, write_topologies
-from sparsity.analysis.topology.network import Topology, summary, topology
+from sparsity.analysis.topology.network import summary, topology
 from sparsity.checkpoints.layouts import MaskChoice
 from sparsity.checkpoints.loading import load_network
 from sparsity.cli.parser import OneSentenceParser, add_options_of, command_parser
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.evaluation import measure_accuracy, read_test_images
-from sparsity.masks import masked_layers
 from sparsity.runs.folder import CHECKPOINTS, RunFolder
 
 T = TypeVar("T")
 
-_PAIR_COLUMNS = ("nnstd", "sasd", "maed", "iou", "correlation")
+Files = Literal["png", "pdf", "none"]
+
 LONGEST_NAME = 80
 _MOST_PAIRS = 15
 """More are not read in a terminal."""
@@ -62,10 +54,11 @@ def analyze(
     align: Align = "independent",
     point: Point = "post",
     mask: MaskChoice = "effective",
+    figures: Files = "png",
 ) -> None:
     """Analyse trained networks, and compare those of one architecture pair by pair.
 
-    Writes layers.csv, units.csv, summary.json and figures (PNG and PDF); for two networks and more also distances.csv
+    Writes layers.csv, units.csv, summary.json and figures; for two networks and more also distances.csv
     and .json, overlaps.csv; with data also correlations, what excites the first layers, and test accuracies.
 
     Args:
@@ -77,6 +70,7 @@ def analyze(
         align: Match each layer on its own, or propagate a layer's matching into the next one (chains only).
         point: Take activations after the nonlinearity, before it, or of bare filters.
         mask: For Gem-Miner's files: the mask its forward pass uses, or the flags alone.
+        figures: Files to draw figures into: png for looking at, pdf for print, or none, which is quickest.
 
     Raises:
         SparsityError: If a file cannot be read, names do not fit, or the folder is not empty.
@@ -108,9 +102,11 @@ def analyze(
     if comparisons:
         write_comparisons(folder, comparisons)
     write_json(folder / "summary.json", summaries)
-    _save_figures(folder, [{name: topologies[name] for name in group} for group in groups], comparisons)
-    if labels is not None:
-        _save_image_figures(folder, networks, inputs[:images])
+    if figures != "none":
+        from sparsity.cli.analyze_figures import save_figures  # takes a second that `--help` should not
+
+        of_groups = [{name: topologies[name] for name in group} for group in groups]
+        save_figures(folder, [figures], networks, of_groups, comparisons, None if labels is None else inputs[:images])
     _print_tables(summaries, comparisons)
     print(f"written to {folder}")
 
@@ -151,40 +147,6 @@ def _names(checkpoints: Sequence[str], names: Sequence[str] | None) -> list[str]
     return list(checkpoints)  # the same file names with different suffixes
 
 
-def _save_figures(folder: Path, groups: Sequence[Mapping[str, Topology]], comparisons: Sequence[Comparison]) -> None:
-    # Drawing is imported here: it takes a second that `--help` should not.
-    from sparsity.plotting.figures import comparison_figures, topology_figures
-    from sparsity.plotting.plots import save_figure
-
-    number = {tuple(group): n for n, group in enumerate(groups, start=1)}
-    sources = [(number[tuple(group)], topology_figures(group)) for group in groups]
-    sources += [(number[comparison.names], comparison_figures(comparison)) for comparison in comparisons]
-    for group, figures in _tracked(sources, "figures"):
-        for name, figure in figures:
-            save_figure(figure, folder / (name if len(groups) == 1 else f"group_{group}_{name}"))
-
-
-def _save_image_figures(folder: Path, networks: Mapping[str, nn.Module], images: Tensor) -> None:
-    from sparsity.plotting.figures import image_figures
-    from sparsity.plotting.plots import save_figure
-
-    file_names = names_of_files(list(networks))
-    for name, network in _tracked(networks.items(), "first layers"):
-        for figure_name, figure in image_figures(network, images, next(iter(masked_layers(network)))):
-            save_figure(figure, folder / f"{figure_name}_{file_names[name]}")
-
-
-def names_of_files(names: Sequence[str]) -> dict[str, str]:
-    """A part of a file's name for each of some names: readable, short, and different from the others'."""
-    short = [re.sub(r"[^A-Za-z0-9.+-]+", "_", name)[-LONGEST_NAME:] for name in names]
-    seen, found = set[str](), dict[str, str]()
-    for name, text in zip(names, short, strict=True):
-        tries = (text if number == 1 else f"{text}_{number}" for number in count(1))
-        found[name] = next(one for one in tries if one.lower() not in seen)  # some file systems fold capitals
-        seen.add(found[name].lower())
-    return found
-
-
 def _print_tables(summaries: Mapping[str, Mapping[str, object]], comparisons: Sequence[Comparison]) -> None:
     columns = ("kept", "density", "effective_density", "dead", "test_accuracy")
     shown = [column for column in columns if all(column in row for row in summaries.values())]
@@ -198,12 +160,12 @@ def _print_tables(summaries: Mapping[str, Mapping[str, object]], comparisons: Se
             )
             continue
         means = [pair_means(pair) for pair in comparison.pairs]
-        values = [name for name in _PAIR_COLUMNS if name in means[0]]
+        measures = [measure for name, measure in MEASURES.items() if name in means[0] and measure.title]
         rows = [
-            [pair.a, pair.b, *(f"{mean[value]:.3f}" for value in values)]
+            [pair.a, pair.b, *(f"{mean[measure.name]:.3f}" for measure in measures)]
             for pair, mean in zip(comparison.pairs, means, strict=True)
         ]
-        console.print(_table(["network", "and", *values], rows))
+        console.print(_table(["network", "and", *(measure.heading for measure in measures)], rows))
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

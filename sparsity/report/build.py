@@ -12,7 +12,8 @@ from typing import Literal, TypeVar
 from pytorch_lightning import LightningDataModule
 from rich.progress import track
 
-from sparsity.analysis.comparison.networks import Comparison, compare
+from sparsity.analysis.comparison.networks import compare
+from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.output import claim_folder
 from sparsity.atomic import write_atomically
 from sparsity.errors import require_whole_number
@@ -28,17 +29,6 @@ PAGE = "index.html"
 
 _LARGEST_SVG = 150_000
 """Bytes; of larger figures, which have many violins, pixels take less room."""
-
-_SECTIONS = {
-    "accuracy": "Accuracy against density",
-    "training": "Training",
-    "density": "Where weights are kept",
-    "clusters": "Weight clusters",
-    "kernels": "Kernels",
-    "first-layers": "First layers",
-    "distances": "Topological distances",
-    "correlations": "Correlated activations",
-}
 
 
 def report(
@@ -83,7 +73,7 @@ def report(
     command = _command(paths, output, data, images, checkpoint, title)
     sections = [
         Section("results", "Results", results(settings)),
-        *(Section(key, heading, drawn[key]) for key, heading in _SECTIONS.items()),
+        *drawn,
         Section("differences", "Differences in numbers", differences(settings, comparisons)),
         Section("left-out", "Not in this report", not_reported(missing)),
         Section("repeat", "How to repeat it", repeat(settings, command)),
@@ -109,15 +99,17 @@ def _command(
 
 def _draw(
     settings: Mapping[Setting, Repeats], comparisons: Mapping[Setting, Comparison], folder: Path
-) -> dict[str, list[str]]:
-    """Save all figures; the HTML of those of one kind together, by section."""
+) -> list[Section]:
+    """Save all figures; their sections, with the HTML of those of one kind together."""
     # Drawing is imported here: it takes a second that `--help` should not.
-    from sparsity.plotting.plots import figure_bytes
-    from sparsity.plotting.report_figures import drawings
+    from sparsity.plotting.catalogue import SECTIONS
+    from sparsity.plotting.files import figure_bytes
+    from sparsity.report.figures import drawings
 
-    kinds: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    kinds: dict[tuple[str | None, str, str], list[str]] = defaultdict(list)
     taken = Counter[str]()
     for drawing in track(drawings(settings, comparisons), description="figures", transient=True):
+        spec = drawing.spec
         taken.update([drawing.name])
         pdf = f"{drawing.name}{f'_{taken[drawing.name]}' if taken[drawing.name] > 1 else ''}.pdf"
         (folder / pdf).write_bytes(figure_bytes(drawing.figure, "pdf"))
@@ -126,12 +118,12 @@ def _draw(
         if len(image) > _LARGEST_SVG:
             kind = "png"
             image = figure_bytes(drawing.figure, kind)
-        shown = figure(image, kind, drawing.figure.get_figwidth(), drawing.title, drawing.label, pdf)
-        kinds[drawing.section, drawing.title, drawing.caption].append(shown)
-    drawn: dict[str, list[str]] = defaultdict(list)
+        shown = figure(image, kind, drawing.figure.get_figwidth(), spec.title, drawing.label, pdf)
+        kinds[spec.section, spec.title, spec.caption].append(shown)
+    drawn: dict[str | None, list[str]] = defaultdict(list)
     for (section, title, caption), together in kinds.items():
         drawn[section].append(figures(title, caption, together))
-    return drawn
+    return [Section(key, heading, drawn[key]) for key, heading in SECTIONS.items()]
 
 
 def _tracked(found: Iterable[T], what: str) -> Iterable[T]:

@@ -5,7 +5,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sparsity.analysis.comparison.networks import Comparison
+from sparsity.analysis.comparison.measures import distance_measures
+from sparsity.analysis.comparison.results import Comparison
 from sparsity.errors import SparsityError
 from sparsity.formatting import percent
 from sparsity.report.networks import MOST_COMPARED, Repeats, Setting, method_order, setting_labels
@@ -47,9 +48,11 @@ def differences(settings: Mapping[Setting, Repeats], comparisons: Mapping[Settin
     """How methods differ from each other, and runs of one method."""
     labels = setting_labels(settings)
     tables = [table(differences_table(found, settings[key], labels[key])) for key, found in comparisons.items()]
+    *others, last = [measure.heading for measure in distance_measures().values()]
     words = (
-        "Mean ± standard deviation over the pairs of networks within a method, and of two methods. NNSTD, SaSD and "
-        "MAED are 0 for equal networks and at most 1; IoU is the shared part of two masks, beside what chance gives."
+        "Mean ± standard deviation over the pairs of networks within a method, and of two methods. "
+        f"{', '.join(others)} and {last} are 0 for equal networks and at most 1; IoU is the shared part of two masks, "
+        "beside what chance gives."
     )
     if any(len(found.names) < sum(map(len, settings[key].values())) for key, found in comparisons.items()):
         words += f" Of more than {MOST_COMPARED} networks at one density, each method's first is compared."

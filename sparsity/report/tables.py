@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from math import isfinite, nan
 from typing import NamedTuple
 
-from sparsity.analysis.comparison.networks import Comparison, pair_means
+from sparsity.analysis.comparison.measures import MEASURES, pair_means
+from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.topology.network import Topology
 from sparsity.formatting import NOTHING, mean_and_deviation, percent, percents
 from sparsity.report.networks import Repeats, Run, Setting
@@ -29,16 +30,6 @@ class Table(NamedTuple):
 
 _OFF = 0.01
 """A density further from what was asked than this share of it is worth a sentence."""
-
-_MEASURES = {
-    "nnstd": "NNSTD",
-    "sasd": "SaSD",
-    "maed": "MAED",
-    "iou": "IoU",
-    "chance_iou": "IoU by chance",
-    "correlation": "correlation",
-    "semi_correlation": "best partner",
-}
 
 
 def results_table(settings: Mapping[Setting, Repeats]) -> Table:
@@ -110,16 +101,17 @@ def differences_table(comparison: Comparison, repeats: Repeats, label: str) -> T
     pairs: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
     for pair in comparison.pairs:
         pairs[method_of[pair.a], method_of[pair.b]].append(pair_means(pair))
-    found = [name for name in _MEASURES if name in pair_means(comparison.pairs[0])]
+    compared = pair_means(comparison.pairs[0])
+    found = [measure for name, measure in MEASURES.items() if name in compared and measure.heading]
     rows = [
         [
             f"within {a}" if a == b else f"{a} and {b}",
             str(len(means)),
-            *(mean_and_deviation([mean[name] for mean in means], "{:.3f}".format) for name in found),
+            *(mean_and_deviation([mean[measure.name] for mean in means], "{:.3f}".format) for measure in found),
         ]
         for (a, b), means in pairs.items()
     ]
-    return Table(label, ("methods", "pairs", *(_MEASURES[name] for name in found)), rows, words=("methods",))
+    return Table(label, ("methods", "pairs", *(measure.heading for measure in found)), rows, words=("methods",))
 
 
 def asked_and_reached(settings: Mapping[Setting, Repeats]) -> str:

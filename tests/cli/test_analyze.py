@@ -2,13 +2,14 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from sparsity.cli.analyze import names_of_files
+from sparsity.cli.analyze_figures import names_of_files
 from sparsity.interop import load_network, save_checkpoint
 from sparsity.masks import add_masks, density, masks, set_mask
 from sparsity.networks import FC, ResNet
@@ -45,9 +46,11 @@ def test_networks_of_one_architecture_are_analysed_and_compared(sparsity: Any, t
     assert [matrix[i][i] for i in range(3)] == [0, 0, 0]
     assert matrix[0][1] == matrix[1][0] > 0
     assert sorted(record["matchings"][0]["layers"]["fc1"]) == list(range(8))
+    assert sparsity("analyze", *paths, "--output", tmp_path / "print", "--data", "Digits", "--figures", "pdf").code == 0
     for figure in ("density", "nnstd", "correlation", "first_layer", "runs"):
         assert (out / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
-        assert (out / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
+        assert (tmp_path / "print" / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
+    assert not list(out.glob("*.pdf"))
 
 
 def test_one_network_alone_works_too(sparsity: Any, tmp_path: Path) -> None:
@@ -56,6 +59,16 @@ def test_one_network_alone_works_too(sparsity: Any, tmp_path: Path) -> None:
     assert outcome.code == 0, outcome.err
     assert {row["network"] for row in rows(tmp_path / "out" / "layers.csv")} == {"mine"}
     assert not (tmp_path / "out" / "distances.csv").exists()
+
+
+def test_figures_that_nobody_asked_for_are_not_drawn(
+    sparsity: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sparsity.cli.analyze_figures", None)  # an import would raise
+    path = sparse_checkpoint(tmp_path / "a.ckpt", 0)
+    outcome = sparsity("analyze", path, "--output", tmp_path / "out", "--figures", "none")
+    assert outcome.code == 0, outcome.err
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"layers.csv", "units.csv", "summary.json"}
 
 
 def test_other_architectures_are_compared_among_their_own(sparsity: Any, tmp_path: Path) -> None:
@@ -116,6 +129,7 @@ def test_a_published_network_is_converted_and_tests_as_recorded(sparsity: Any, t
         (["analyze", "a.ckpt", "noise.ckpt", "--output", "out"], "noise.ckpt is damaged"),
         (["analyze", "other.ckpt", "--output", "out", "--data", "Digits"], "the data do not fit: FC cannot take"),
         (["analyze", "a.ckpt"], "output"),
+        (["analyze", "a.ckpt", "--output", "out", "--figures", "jpg"], "figures"),
         (["convert", "noise.ckpt", "--output", "new.ckpt"], "noise.ckpt is damaged"),
         (["convert", "a.ckpt", "--output", "a.ckpt"], "a.ckpt exists and is not overwritten"),
     ],

@@ -1,7 +1,6 @@
 """Distances of layers and networks whose units have no fixed order: match the units, then compare."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, cast
 
@@ -10,45 +9,49 @@ from scipy.spatial.distance import cdist
 from torch import nn
 
 from sparsity.analysis.assignment import assign, assign_breaking_ties
-from sparsity.analysis.comparison.unit_distance import Measure, unit_distances, vector_distance
-from sparsity.analysis.records import PER_UNIT
+from sparsity.analysis.comparison.measures import distance_measures
+from sparsity.analysis.comparison.results import LayerDistance, NetworkDistance
 from sparsity.errors import SparsityError
 from sparsity.graph.chain import chain_weights, permute_inputs, what_units_feed
-from sparsity.graph.weights import Array, FloatArray, IntArray, Weights, as_weights
+from sparsity.graph.weights import Array, FloatArray, IntArray, Weights, as_weights, unit_vectors
 
 Align = Literal["independent", "propagate"]
 
 
-@dataclass(frozen=True, eq=False)
-class LayerDistance:
-    """How far apart two layers are once their units are matched one to one.
+def unit_distances(a: Array, b: Array, measure: str) -> FloatArray:
+    """The distance of every unit of one layer to every unit of another.
 
     Args:
-        mean_matched: Mean distance of matched units, in [0, 1]; the lowest that any matching reaches.
-        whole_layer: The same measure on the two layers as single vectors after reordering the second, in [0, 1].
-            Where several matchings are optimal it depends on which one was taken.
-        matching: `[units]`, the unit of the second layer for each unit of the first.
+        a: Weights `[units_a, ...]`, a unit being a row or a filter.
+        b: Weights `[units_b, ...]`, units as long as those of `a`.
+        measure: The name of a `DistanceMeasure`: `nnstd`, Jaccard distance of the supports (Liu et al. 2020); `sasd`,
+            the same where only positions of equal sign count as shared (Holler 2022); `maed`, `sum |a - b|` over the
+            largest value that any order of the two vectors' weights gives it,
+            `sum |sort_ascending(a) - sort_descending(b)|`; or one that was added to `MEASURES`.
+
+    Returns:
+        `[units_a, units_b]`, in [0, 1]; 0 for two units without weights.
+
+    Raises:
+        SparsityError: If the units' lengths differ or the measure is unknown.
     """
-
-    mean_matched: float
-    whole_layer: float
-    matching: IntArray = field(metadata=PER_UNIT)
-
-
-@dataclass(frozen=True, eq=False)
-class NetworkDistance:
-    """How far apart two networks are, layer by layer.
-
-    Args:
-        layers: By layer name of the first network, in order.
-        mean: Mean of the layers' `mean_matched`, in [0, 1].
-    """
-
-    layers: dict[str, LayerDistance]
-    mean: float
+    known = distance_measures()
+    if measure not in known:
+        raise SparsityError(f"there is no distance called {measure!r}; there are {', '.join(known)}")
+    rows, columns = unit_vectors(a), unit_vectors(b)
+    if rows.shape[1] != columns.shape[1]:
+        raise SparsityError(
+            f"units of different lengths cannot be compared: {rows.shape[1]} and {columns.shape[1]} weights"
+        )
+    return known[measure].between_units(rows, columns)
 
 
-def layer_distance(a: Array, b: Array, measure: Measure) -> LayerDistance:
+def vector_distance(a: Array, b: Array, measure: str) -> float:
+    """The same distance of two arrays of one shape, each taken as a single vector; in [0, 1]."""
+    return float(unit_distances(a.reshape(1, a.size), b.reshape(1, b.size), measure)[0, 0])
+
+
+def layer_distance(a: Array, b: Array, measure: str) -> LayerDistance:
     """Match the units of two layers one to one at the lowest total distance, and compare.
 
     Args:
@@ -68,7 +71,7 @@ def layer_distance(a: Array, b: Array, measure: Measure) -> LayerDistance:
 
 
 def network_distance(
-    a: nn.Module | Weights, b: nn.Module | Weights, measure: Measure, align: Align = "independent"
+    a: nn.Module | Weights, b: nn.Module | Weights, measure: str, align: Align = "independent"
 ) -> NetworkDistance:
     """The mean distance of two networks' layers, paired in forward order.
 
@@ -106,7 +109,7 @@ def network_distance(
     return NetworkDistance(layers, float(np.mean([layer.mean_matched for layer in distances])))
 
 
-def _propagated(a: Sequence[Array], b: Sequence[Array], measure: Measure) -> list[LayerDistance]:
+def _propagated(a: Sequence[Array], b: Sequence[Array], measure: str) -> list[LayerDistance]:
     fed_by_a, fed_by_b = what_units_feed(a), what_units_feed(b)
     distances: list[LayerDistance] = []
     for number, (layer_a, layer_b) in enumerate(zip(a, b, strict=True)):
@@ -128,6 +131,6 @@ def _unlike(a: FloatArray, b: FloatArray, rows_a: IntArray, rows_b: IntArray) ->
     return cast(FloatArray, np.divide(apart, together, out=np.zeros_like(apart), where=together > 0))
 
 
-def _compared(a: Array, b: Array, measure: Measure, cost: FloatArray, matching: IntArray) -> LayerDistance:
+def _compared(a: Array, b: Array, measure: str, cost: FloatArray, matching: IntArray) -> LayerDistance:
     mean_matched = float(cost[np.arange(len(cost)), matching].mean())
     return LayerDistance(mean_matched, vector_distance(a, b[matching], measure), matching)

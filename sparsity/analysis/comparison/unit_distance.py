@@ -1,56 +1,25 @@
-"""Structural distances between all pairs of units of two layers, as matrices."""
+"""Structural distances between all pairs of units of two layers, as matrices.
 
-from collections.abc import Callable
+Each takes float64 arrays `[units_a, n]` and `[units_b, n]`, and returns `[units_a, units_b]`, in [0, 1], with 0 for two
+units without weights.
+"""
+
 from functools import partial
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from sparsity.errors import SparsityError
-from sparsity.graph.weights import Array, FloatArray, unit_vectors
-
-Measure = Literal["nnstd", "sasd", "maed"]
+from sparsity.graph.weights import Array, FloatArray
 
 
-def unit_distances(a: Array, b: Array, measure: Measure) -> FloatArray:
-    """The distance of every unit of one layer to every unit of another.
-
-    Args:
-        a: Weights `[units_a, ...]`, a unit being a row or a filter.
-        b: Weights `[units_b, ...]`, units as long as those of `a`.
-        measure: `nnstd`, Jaccard distance of the supports (Liu et al. 2020); `sasd`, the same where only positions
-            of equal sign count as shared (Holler 2022); `maed`, `sum |a - b|` over the largest value that any
-            order of the two vectors' weights gives it, `sum |sort_ascending(a) - sort_descending(b)|`.
-
-    Returns:
-        `[units_a, units_b]`, in [0, 1]; 0 for two units without weights.
-
-    Raises:
-        SparsityError: If the units' lengths differ or the measure is unknown.
-    """
-    if measure not in _MEASURES:
-        raise SparsityError(f"there is no distance called {measure!r}; there are {', '.join(_MEASURES)}")
-    rows, columns = unit_vectors(a), unit_vectors(b)
-    if rows.shape[1] != columns.shape[1]:
-        raise SparsityError(
-            f"units of different lengths cannot be compared: {rows.shape[1]} and {columns.shape[1]} weights"
-        )
-    return _MEASURES[measure](rows, columns)
-
-
-def vector_distance(a: Array, b: Array, measure: Measure) -> float:
-    """The same distance of two arrays of one shape, each taken as a single vector; in [0, 1]."""
-    return float(unit_distances(a.reshape(1, a.size), b.reshape(1, b.size), measure)[0, 0])
-
-
-def _nnstd(a: FloatArray, b: FloatArray) -> FloatArray:
+def nnstd(a: FloatArray, b: FloatArray) -> FloatArray:
     """`1 - |A n B| / |A u B|` of the supports (Liu et al. 2020, "Topological Insights into Sparse Neural Networks")."""
     shared = _products(a != 0, b != 0)
     return _one_minus_share(shared, _union(a, b, shared))
 
 
-def _sasd(a: FloatArray, b: FloatArray) -> FloatArray:
+def sasd(a: FloatArray, b: FloatArray) -> FloatArray:
     """`1 - |positions of equal sign| / |A u B|` (Holler 2022)."""
     shared = _products(a != 0, b != 0)
     # Signs multiply to +1 where equal and to -1 where opposite, and both counts add up to the shared support.
@@ -58,7 +27,7 @@ def _sasd(a: FloatArray, b: FloatArray) -> FloatArray:
     return _one_minus_share(agreeing, _union(a, b, shared))
 
 
-def _maed(a: FloatArray, b: FloatArray) -> FloatArray:
+def maed(a: FloatArray, b: FloatArray) -> FloatArray:
     """Mean absolute error over its largest value under reordering (the thesis's measure)."""
     distance = _city_block(a, b)
     worst = _city_block(np.sort(a, axis=1), np.sort(b, axis=1)[:, ::-1])
@@ -87,6 +56,3 @@ def _union(a: FloatArray, b: FloatArray, shared: FloatArray) -> FloatArray:
 
 def _one_minus_share(shared: FloatArray, union: FloatArray) -> FloatArray:
     return cast(FloatArray, 1 - np.divide(shared, union, out=np.ones_like(shared), where=union > 0))
-
-
-_MEASURES: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {"nnstd": _nnstd, "sasd": _sasd, "maed": _maed}

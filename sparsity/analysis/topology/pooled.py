@@ -1,7 +1,7 @@
 """What is left of several networks of one method, looked at as one: their units side by side in every layer."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -10,26 +10,36 @@ from sparsity.analysis.topology.density import Densities, LayerDensity
 from sparsity.analysis.topology.input_runs import input_gaps, input_runs
 from sparsity.analysis.topology.kernels import common_kernels, kernel_clusters
 from sparsity.analysis.topology.network import Topology
+from sparsity.analysis.topology.unmasked import Unmasked
 
 
 def pooled(topologies: Sequence[Topology]) -> Topology:
     """The topology of all units of some networks together.
 
-    Densities become means over the networks, distributions those of all units. There is no first layer to look at.
+    Whatever counts weights, units or multiply-adds is a sum over the networks, which is what shares of it need;
+    densities are means over them, distributions those of all units.
 
     Args:
         topologies: One or more, of networks with the same layers.
+
+    Returns:
+        Layers are called as in the first network. Multiply-adds are NaN if they are not known of one network;
+        positions are None if they are not the same in all. There is no first layer to look at.
     """
     first = topologies[0]
     weights = {
         name: np.concatenate([list(found.weights.values())[place] for found in topologies])
         for place, name in enumerate(first.weights)
     }
-    return replace(
-        first,
+    # Every field by name, none taken over from the first network unseen: a new one has to be thought of here.
+    return Topology(
         weights=weights,
         densities=_densities([found.densities for found in topologies]),
+        unmasked=_unmasked([found.unmasked for found in topologies]),
         connectivity=_connectivity([found.connectivity for found in topologies]),
+        positions=first.positions if all(found.positions == first.positions for found in topologies) else None,
+        flops_dense=sum(found.flops_dense for found in topologies),
+        flops_effective=sum(found.flops_effective for found in topologies),
         runs={name: input_runs(weight) for name, weight in weights.items()},
         gaps={name: input_gaps(weight) for name, weight in weights.items()},
         kernels={name: kernel_clusters(weights[name]) for name in first.kernels},
@@ -38,6 +48,21 @@ def pooled(topologies: Sequence[Topology]) -> Topology:
         else common_kernels(weights.values(), first.common_kernels.patterns.shape[1:]),
         first_layer=None,
     )
+
+
+def _unmasked(found: Sequence[Unmasked]) -> Unmasked:
+    return Unmasked(
+        weights=_sums([one.weights for one in found]),
+        layers=_sums([one.layers for one in found]),
+        tied={name: others for one in found for name, others in one.tied.items()},
+    )
+
+
+def _sums(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    total = Counter[str]()
+    for one in counts:
+        total.update(one)
+    return dict(total)
 
 
 def _densities(found: Sequence[Densities]) -> Densities:

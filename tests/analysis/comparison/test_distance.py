@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sparsity.analysis import layer_distance, layer_weights, network_distance, unit_distances
-from sparsity.analysis.comparison.unit_distance import vector_distance
+from sparsity.analysis.comparison.distance import vector_distance
 from sparsity.errors import NonFiniteError, SparsityError
 from sparsity.masks import add_masks, set_mask
 from sparsity.networks import FC, ResNet

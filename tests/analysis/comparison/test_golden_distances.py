@@ -7,7 +7,7 @@ import pytest
 
 from sparsity.analysis import layer_distance, network_distance, unit_distances
 from sparsity.analysis.assignment import assign
-from sparsity.analysis.comparison.unit_distance import vector_distance
+from sparsity.analysis.comparison.distance import vector_distance
 from sparsity.graph.chain import permute_inputs
 
 MEASURES = ["nnstd", "sasd", "maed"]

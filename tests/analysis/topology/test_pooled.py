@@ -1,16 +1,20 @@
+from collections.abc import Callable
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
 
-from sparsity.analysis.topology.network import Topology, topology
+from sparsity.analysis.topology.network import Topology, layer_table, summary, topology
 from sparsity.analysis.topology.pooled import pooled
+from sparsity.analysis.topology.unmasked import Unmasked
 from sparsity.masks import add_masks, masks, set_mask
 from sparsity.networks import FC, ResNet
 
 
-def sparse(network: torch.nn.Module, seed: int, kept: float) -> Topology:
+def sparse(network: torch.nn.Module, seed: int, kept: float, exclude: list[str] | None = None) -> Topology:
     generator = torch.Generator().manual_seed(seed)
-    add_masks(network)
+    add_masks(network, exclude=exclude or [])
     scores = {name: torch.rand(mask.shape, generator=generator) for name, mask in masks(network).items()}
     set_mask(network, {name: score < kept for name, score in scores.items()})
     return topology(network)
@@ -46,3 +50,60 @@ def test_one_network_alone_is_itself() -> None:
     together = pooled([alone])
     assert together.densities == alone.densities
     assert together.connectivity.effective == alone.connectivity.effective
+
+
+# Of every field, what two networks of densities 0.1 and 0.9 have to become together.
+OF_TWO: dict[str, Callable[[Topology, Topology, Topology], bool]] = {
+    "weights": lambda both, a, b: all(
+        np.array_equal(both.weights[name], np.concatenate([a.weights[name], b.weights[name]])) for name in a.weights
+    ),
+    "densities": lambda both, a, b: both.densities.kept == a.densities.kept + b.densities.kept,
+    "unmasked": lambda both, a, b: (
+        both.unmasked.weights == {"fc.weight": 2 * a.unmasked.weights["fc.weight"]}
+        and both.unmasked.layers == {"fc": 2 * a.unmasked.layers["fc"]}
+        and both.unmasked.tied == {}
+    ),
+    "connectivity": lambda both, a, b: (
+        both.connectivity.effective == a.connectivity.effective + b.connectivity.effective
+    ),
+    "positions": lambda both, a, b: both.positions == a.positions == b.positions,
+    "flops_dense": lambda both, a, b: both.flops_dense == a.flops_dense + b.flops_dense,
+    "flops_effective": lambda both, a, b: both.flops_effective == a.flops_effective + b.flops_effective,
+    "runs": lambda both, a, b: all(
+        both.runs[name].count.sum() == a.runs[name].count.sum() + b.runs[name].count.sum() for name in a.runs
+    ),
+    "gaps": lambda both, a, b: all(
+        both.gaps[name].gap.sum() == a.gaps[name].gap.sum() + b.gaps[name].gap.sum() for name in a.gaps
+    ),
+    "kernels": lambda both, a, b: all(
+        np.array_equal(both.kernels[name].score, [*a.kernels[name].score, *b.kernels[name].score], equal_nan=True)
+        for name in a.kernels
+    ),
+    "common_kernels": lambda both, a, b: (
+        both.common_kernels.total == a.common_kernels.total + b.common_kernels.total  # type: ignore[union-attr]
+    ),
+    "first_layer": lambda both, a, b: both.first_layer is None,
+}
+
+
+def test_every_field_of_two_networks_is_pooled_with_thought() -> None:
+    assert OF_TWO.keys() == {field.name for field in fields(Topology)}
+    assert {field.name for field in fields(Unmasked)} == {"weights", "layers", "tied"}
+    a, b = (sparse(ResNet(depth=8, width=2), seed, kept, exclude=["fc"]) for seed, kept in ((1, 0.1), (2, 0.9)))
+    both = pooled([a, b])
+    assert [name for name, holds in OF_TWO.items() if not holds(both, a, b)] == []
+
+
+def test_shares_of_what_is_pooled_lie_between_those_of_the_networks() -> None:
+    parts = [sparse(ResNet(depth=8, width=2), seed, kept, exclude=["fc"]) for seed, kept in ((1, 0.1), (2, 0.9))]
+    low, high, both = (summary(found) for found in (*parts, pooled(parts)))
+    assert both["flops_effective"] / both["flops_dense"] == pytest.approx(
+        np.mean([found["flops_effective"] / found["flops_dense"] for found in (low, high)])
+    )
+    assert both["density_all"] == pytest.approx((low["density_all"] + high["density_all"]) / 2)
+    assert sum(row["flops_effective"] for row in layer_table(pooled(parts))) == both["flops_effective"]  # type: ignore[misc]
+
+
+def test_positions_that_differ_are_not_those_of_the_first() -> None:
+    network = ResNet(depth=8, width=2)
+    assert pooled([topology(network, (3, 32, 32)), topology(network, (3, 16, 16))]).positions is None

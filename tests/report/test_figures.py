@@ -8,7 +8,7 @@ from sparsity.analysis.comparison.networks import compare
 from sparsity.interop import save_checkpoint
 from sparsity.masks import add_masks, masks, set_mask
 from sparsity.networks import ResNet
-from sparsity.plotting.report_figures import Drawing, drawings
+from sparsity.report.figures import Drawing, drawings
 from sparsity.report.networks import by_setting, compared, read_runs
 from sparsity.report.sources import find_sources
 
@@ -39,14 +39,14 @@ def resnets(tmp_path: Path) -> Path:
 
 def test_convolutions_have_kernels_and_every_figure_has_its_words_and_its_file(resnets: Path) -> None:
     found = drawn(resnets, torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
-    sections = [drawing.section for drawing in found]
+    sections = [drawing.spec.section for drawing in found]
     assert list(dict.fromkeys(sections)) == [
         "density", "clusters", "kernels", "first-layers", "distances", "correlations"
     ]  # fmt: skip
     assert sections.count("distances") == 4
     assert sections.count("correlations") == 2
     assert len({drawing.name for drawing in found}) == len(found)
-    assert all(drawing.title and drawing.caption.endswith(".") for drawing in found)
+    assert all(drawing.spec.title and drawing.spec.caption.endswith(".") for drawing in found)
 
 
 def test_a_methods_runs_are_drawn_together_and_first_layers_one_by_one(resnets: Path) -> None:

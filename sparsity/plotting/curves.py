@@ -1,0 +1,87 @@
+"""Accuracy against density, and values against epochs, of the runs of several methods."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from sparsity.graph.weights import FloatArray
+from sparsity.plotting.canvas import line_axes, log_percent, percent, plain_label, wrapped
+from sparsity.plotting.style import figure_in_style, looks
+
+
+@figure_in_style
+def learning_curves_figure(curves: Mapping[str, Sequence[Mapping[int, float]]], label: str) -> Figure:
+    """Values against epochs for several runs of each method: thin lines for the runs, a thick one for their mean.
+
+    The axis is logarithmic where values are positive and span more than a factor of ten; the mean covers the epochs
+    that all runs of the method have.
+
+    Args:
+        curves: By method, of each of its runs the values by epoch; those not finite leave gaps.
+        label: What the values are; percent if they are an accuracy in [0, 1].
+    """
+    figure, axes = line_axes([plain_label(name, 48) for name in curves])
+    for number, (runs, look) in enumerate(zip(curves.values(), looks(), strict=False)):
+        shared = [epoch for epoch in (runs[0] if runs else ()) if all(epoch in run for run in runs)]
+        every = max(1, len(shared) // 10)
+        # Markers of different methods at different epochs, or they would hide each other.
+        markers = (number * every // len(curves), every)
+        axes.plot(
+            shared,
+            [np.mean([run[epoch] for run in runs]) for epoch in shared],
+            look.line,
+            color=look.colour,
+            marker=look.marker,
+            markevery=markers,
+        )
+        for run in runs if len(runs) > 1 else ():
+            axes.plot(list(run), list(run.values()), "-", color=look.colour, linewidth=0.5, alpha=0.45)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    found = [value for runs in curves.values() for run in runs for value in run.values() if math.isfinite(value)]
+    if "accuracy" in label:
+        axes.yaxis.set_major_formatter(FuncFormatter(percent))
+    elif found and 0 < 10 * min(found) < max(found):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set(xlabel="epoch", ylabel=wrapped(label, 2.4))
+    return figure
+
+
+@figure_in_style
+def accuracy_density_figure(points: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
+    """Accuracy against density, one line per method: means over runs of equal density, with standard deviations.
+
+    Densities within one percent of each other count as equal: methods may keep a few weights more or fewer.
+
+    Args:
+        points: By method, pairs of density and accuracy, both in [0, 1], in any order; density 0 has no place on a
+            logarithmic axis and is left out, as are accuracies that are not finite.
+    """
+    figure, axes = line_axes([plain_label(name, 48) for name in points])
+    drawn = [_equal_densities(pairs) for pairs in points.values()]
+    for groups, look in zip(drawn, looks(), strict=False):
+        density, accuracy = ([group[:, k].mean() for group in groups] for k in (0, 1))
+        spread = [group[:, 1].std(ddof=1) if len(group) > 1 else np.nan for group in groups]
+        axes.errorbar(
+            density, accuracy, spread, fmt=look.marker + look.line, color=look.colour, capsize=2, elinewidth=0.8
+        )
+    axes.yaxis.set_major_formatter(FuncFormatter(percent))
+    axes.set(xlabel="density (kept weights)", ylabel="accuracy (mean ± standard deviation)")
+    found = [density for groups in drawn for group in groups for density in group[:, 0]]
+    if found:
+        axes.set_xscale("log")
+        axes.set_xlim(log_percent(axes.xaxis, min(found), max(found)))
+    return figure
+
+
+def _equal_densities(pairs: Sequence[tuple[float, float]]) -> list[FloatArray]:
+    shown = sorted(pair for pair in pairs if pair[0] > 0 and math.isfinite(pair[1]))
+    ordered = np.array(shown, dtype=np.float64).reshape(-1, 2)
+    jumps = [k + 1 for k, (a, b) in enumerate(pairwise(ordered[:, 0])) if b > 1.01 * a]
+    return [group for group in np.split(ordered, jumps) if len(group)]

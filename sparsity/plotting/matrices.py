@@ -1,0 +1,135 @@
+"""Matrices of distances or correlations over networks."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from sparsity.errors import SparsityError
+from sparsity.graph.weights import Array
+from sparsity.plotting.canvas import (
+    clean,
+    colour_bar,
+    name_axis,
+    new_figure,
+    plain_label,
+    scale_of,
+    text_width,
+    ticks_for,
+    wrapped,
+)
+from sparsity.plotting.style import SMALL, WIDTH, figure_in_style, value_colours
+
+_MOST_COLUMNS = 6
+
+
+@figure_in_style
+def matrix_figure(
+    matrix: Array,
+    names: Sequence[str],
+    label: str,
+    title: str = "",
+    value_range: tuple[float, float] | None = None,
+) -> Figure:
+    """A labelled matrix of distances or correlations, with numbers in the cells if they fit.
+
+    Args:
+        matrix: `[n, n]`; NaN cells are hatched.
+        names: Of the n rows and columns.
+        label: What the values are.
+        title: Above the matrix.
+        value_range: Ends of the colour scale; those of the values if not given.
+
+    Raises:
+        SparsityError: If there is not one name per row and column.
+    """
+    _require_names([matrix], names)
+    side = min(max(0.45 * len(names), 1.8), 6.0)
+    slot = side / len(names)
+    ticks = ticks_for(names, slot)
+    figure = new_figure(side + _room(names) + 1.1, side + ticks.room + (0.6 if title else 0.3))
+    axes = figure.subplots()
+    norm = Normalize(*value_range) if value_range else scale_of([matrix])
+    image = _draw_matrix(axes, matrix, norm, title)
+    name_axis(axes.xaxis, names, ticks)
+    name_axis(axes.yaxis, names, ticks._replace(rotation=0))
+    if slot > 0.36:
+        _write_cells(axes, matrix, norm)
+    colour_bar(figure, image, [axes], wrapped(label, 0.8 * side))
+    return figure
+
+
+@figure_in_style
+def matrix_panels(
+    matrices: Mapping[str, Array], names: Sequence[str], label: str, value_range: tuple[float, float] | None = None
+) -> Figure:
+    """Labelled matrices side by side on one scale, one for each layer.
+
+    Args:
+        matrices: By layer name, `[n, n]`; NaN cells are hatched.
+        names: Of the n rows and columns of all of them.
+        label: What the values are.
+        value_range: Ends of the colour scale; those of all values if not given.
+
+    Raises:
+        SparsityError: If there is not one name per row and column.
+    """
+    _require_names(list(matrices.values()), names)
+    columns = min(_MOST_COLUMNS, max(1, math.ceil(math.sqrt(1.5 * len(matrices)))))
+    rows = math.ceil(len(matrices) / columns)
+    side = min(1.9, (WIDTH - _room(names) - 0.9) / columns - 0.12)
+    ticks = ticks_for(names, side / len(names))
+    figure = new_figure(columns * (side + 0.12) + _room(names) + 0.9, rows * (side + 0.32) + ticks.room + 0.2)
+    places = [figure.add_subplot(rows, columns, number + 1) for number in range(len(matrices))]
+    norm = Normalize(*value_range) if value_range else scale_of(matrices.values())
+    images = [
+        _draw_matrix(axes, matrix, norm, layer) for axes, (layer, matrix) in zip(places, matrices.items(), strict=True)
+    ]
+    for number, axes in enumerate(places):
+        # Names at the edges only: ticks are what takes the time of a figure.
+        name_axis(axes.xaxis, names if number + columns >= len(matrices) else [], ticks)
+        name_axis(axes.yaxis, names if number % columns == 0 else [], ticks._replace(rotation=0))
+    colour_bar(figure, images[0], places, wrapped(label, min(0.8 * rows * side, 4.0)))
+    return figure
+
+
+def _require_names(matrices: Sequence[Array], names: Sequence[str]) -> None:
+    n = len(names)
+    for matrix in matrices:
+        if n == 0 or matrix.shape != (n, n):
+            raise SparsityError(f"a labelled matrix has one name per row and column, not {n} for {list(matrix.shape)}")
+
+
+def _room(names: Sequence[str]) -> float:
+    """Inches for names to the left."""
+    return text_width([plain_label(name) for name in names])
+
+
+def _draw_matrix(axes: Axes, matrix: Array, norm: Normalize, title: str) -> ScalarMappable:
+    clean(axes)
+    values = np.ma.masked_invalid(matrix.astype(np.float64))
+    _hatch(axes, np.argwhere(np.ma.getmaskarray(values)))
+    axes.spines[:].set_visible(False)
+    axes.set_title(plain_label(title, 80))
+    return axes.imshow(values, value_colours(), norm)
+
+
+def _hatch(axes: Axes, cells: Array) -> None:
+    for row, column in cells:
+        axes.add_patch(
+            Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor="0.85", edgecolor="0.55", hatch="////", linewidth=0)
+        )
+
+
+def _write_cells(axes: Axes, matrix: Array, norm: Normalize) -> None:
+    colours = value_colours()(norm(matrix))
+    # Relative luminance; above 0.18 black has the higher contrast (WCAG 2).
+    luminance = colours[..., :3] ** 2.2 @ np.array([0.2126, 0.7152, 0.0722])
+    for row, column in np.argwhere(np.isfinite(matrix)):
+        ink = "black" if luminance[row, column] > 0.18 else "white"
+        axes.text(column, row, f"{matrix[row, column]:.2f}", ha="center", va="center", color=ink, fontsize=SMALL)

@@ -1,0 +1,101 @@
+"""The figures of a report: what of its networks goes into which figures of the catalogue.
+
+Importing this module imports matplotlib. Figures come one by one, so that only one is in memory at a time.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sparsity.analysis.comparison.results import Comparison
+from sparsity.analysis.topology.pooled import pooled
+from sparsity.plotting.catalogue import (
+    ACCURACY_FIGURES,
+    CURVE_FIGURES,
+    SINGLE_NETWORK_FIGURES,
+    TOPOLOGY_FIGURES,
+    Accuracies,
+    Figure,
+    FigureSpec,
+    Topologies,
+    comparison_figures,
+    drawn,
+)
+from sparsity.report.networks import Repeats, Setting, method_order, setting_labels
+
+Source = TypeVar("Source")
+
+_MOST_MAPS = 12
+"""More single networks than these are not looked at one by one; one of each method is drawn."""
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A figure of a report.
+
+    Args:
+        spec: Its section and its words.
+        label: Of the networks that are seen.
+        name: For a file.
+        figure: Itself.
+    """
+
+    spec: FigureSpec[Any]
+    label: str
+    name: str
+    figure: Figure
+
+
+def drawings(settings: Mapping[Setting, Repeats], comparisons: Mapping[Setting, Comparison]) -> Iterator[Drawing]:
+    """All figures of a report.
+
+    Args:
+        settings: The networks.
+        comparisons: Of the settings that have two networks or more.
+    """
+    labels = setting_labels(settings)
+    architectures = dict.fromkeys(setting.architecture for setting in settings)
+    for architecture in architectures:
+        in_name = architecture if len(architectures) > 1 else ""
+        yield from _drawings(ACCURACY_FIGURES, _accuracies(architecture, settings), architecture, in_name)
+    for setting, repeats in settings.items():
+        label = labels[setting]
+        curves = {method: [run.curves for run in runs] for method, runs in repeats.items()}
+        yield from _drawings(CURVE_FIGURES, curves, label, label)
+        if setting.density < 1:
+            methods = {method: pooled([run.topology for run in runs]) for method, runs in repeats.items()}
+            yield from _drawings(TOPOLOGY_FIGURES, methods, label, label)
+        yield from _drawings(SINGLE_NETWORK_FIGURES, _single_networks(repeats), label, label)
+    for setting, comparison in comparisons.items():
+        yield from _drawings(comparison_figures(), comparison, labels[setting], labels[setting])
+
+
+def _drawings(specs: Iterable[FigureSpec[Source]], source: Source, label: str, in_name: str) -> Iterator[Drawing]:
+    for spec, figure in drawn([spec for spec in specs if spec.section is not None], source):
+        yield Drawing(spec, label, _file_name(spec.name, in_name), figure)
+
+
+def _accuracies(architecture: str, settings: Mapping[Setting, Repeats]) -> Accuracies:
+    points = {
+        method: [
+            (run.topology.densities.density, run.accuracy)
+            for setting, repeats in settings.items()
+            for run in repeats.get(method, ())
+            if setting.architecture == architecture and run.accuracy is not None
+        ]
+        for method in method_order(settings)
+    }
+    return {method: pairs for method, pairs in points.items() if pairs}
+
+
+def _single_networks(repeats: Repeats) -> Topologies:
+    runs = [run for same in repeats.values() for run in same]
+    if len(runs) > _MOST_MAPS:
+        runs = [same[0] for same in repeats.values()]
+    return {run.name: run.topology for run in runs}
+
+
+def _file_name(*words: str) -> str:
+    """Only characters that no file system minds: `gaps_10` for the gaps at 10 % density."""
+    return re.sub(r"[^A-Za-z0-9.]+", "_", " ".join(words).replace("% density", "")).strip("_")
