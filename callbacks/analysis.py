@@ -26,6 +26,7 @@ from sparsity.callbacks.pruning import find_pruner
 from sparsity.callbacks.samples import batch_shape, known_shape, validation_images
 from sparsity.checkpoints.loading import load_network
 from sparsity.errors import SparsityError, require_whole_number
+from sparsity.formatting import markdown_table
 from sparsity.graph.weights import Array
 from sparsity.masks import MASK, masks
 from sparsity.runs.claiming import has_run_folder, run_folder
@@ -268,9 +269,7 @@ def _show(trainer: pl.Trainer, tag: str, specs: Any, source: Any, folder: Path) 
 
 def _markdown(rows: Sequence[Row]) -> str:
     columns = list(rows[0])
-    lines = [" | ".join(columns), " | ".join("---" for _ in columns)]
-    lines += [" | ".join(_cell(row.get(column)) for column in columns) for row in rows]
-    return "\n".join(f"| {line} |" for line in lines)
+    return markdown_table(columns, [[_cell(row.get(column)) for column in columns] for row in rows])
 
 
 def _cell(value: object) -> str:

@@ -1,14 +1,25 @@
-"""Numbers as a report writes them."""
+"""Numbers and tables as text: how a share, a mean, a row or a cell is written wherever people read it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean, stdev
 
 NOTHING = "-"
 
 
-def percent(share: float) -> str:
-    """A share in [0, 1], three digits."""
-    return f"{100 * share:.3g} %"
+def percent(share: float | None, digits: int = 3) -> str:
+    """A share in [0, 1] to some significant digits; of none, a dash."""
+    return NOTHING if share is None else f"{100 * share:.{digits}g} %"
+
+
+def number(value: object) -> str:
+    """A count with separators, any other value as it is; of none, a dash."""
+    return NOTHING if value is None else f"{value:,.0f}" if isinstance(value, int | float) else str(value)
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown; text stays in its cell whatever it is."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(map(_in_a_cell, line))} |\n" for line in lines)
 
 
 def mean_and_deviation(values: Sequence[float], write: Callable[[float], str], unit: str = "") -> str:
@@ -31,3 +42,7 @@ def percents(shares: Sequence[float]) -> str:
         return NOTHING
     low, high = percent(min(shares)), percent(max(shares))
     return low if low == high else f"{low.removesuffix(' %')} to {high}"
+
+
+def _in_a_cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())

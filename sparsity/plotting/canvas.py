@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from sparsity.formatting import percent
 from sparsity.graph.weights import Array
 from sparsity.plotting.style import DPI, FONT, SMALL, WIDTH, Look, looks
 
@@ -115,14 +116,9 @@ def merged_layers(networks: Iterable[Iterable[str]]) -> list[str]:
     return names
 
 
-def percent(value: float, _: object = None) -> str:
+def tick_percent(value: float, _: object = None) -> str:
     """A share in percent, as a tick label."""
-    return f"{100 * value:.5g} %"
-
-
-def share(value: float) -> str:
-    """A share in percent, to three digits."""
-    return f"{100 * value:.3g} %"
+    return percent(value, digits=5)
 
 
 def log_percent(axis: Axis, low: float, high: float) -> tuple[float, float]:
@@ -130,7 +126,7 @@ def log_percent(axis: Axis, low: float, high: float) -> tuple[float, float]:
     pad = 1.3 if high > 2 * low else 1.6
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
     axis.set_minor_locator(LogLocator(subs=range(2, 10)))
-    axis.set_major_formatter(FuncFormatter(percent))
+    axis.set_major_formatter(FuncFormatter(tick_percent))
     axis.set_minor_formatter(NullFormatter())
     return low / pad, high * pad
 

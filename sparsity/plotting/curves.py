@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from sparsity.graph.weights import FloatArray
-from sparsity.plotting.canvas import line_axes, log_percent, percent, plain_label, wrapped
+from sparsity.plotting.canvas import line_axes, log_percent, plain_label, tick_percent, wrapped
 from sparsity.plotting.style import figure_in_style, looks
 
 
@@ -43,7 +43,7 @@ def learning_curves_figure(curves: Mapping[str, Sequence[Mapping[int, float]]], 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     found = [value for runs in curves.values() for run in runs for value in run.values() if math.isfinite(value)]
     if "accuracy" in label:
-        axes.yaxis.set_major_formatter(FuncFormatter(percent))
+        axes.yaxis.set_major_formatter(FuncFormatter(tick_percent))
     elif found and 0 < 10 * min(found) < max(found):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -71,7 +71,7 @@ def accuracy_density_figure(points: Mapping[str, Sequence[tuple[float, float]]])
         axes.errorbar(
             density, accuracy, spread, fmt=look.marker + look.line, color=look.colour, capsize=2, elinewidth=0.8
         )
-    axes.yaxis.set_major_formatter(FuncFormatter(percent))
+    axes.yaxis.set_major_formatter(FuncFormatter(tick_percent))
     axes.set(xlabel="density (kept weights)", ylabel="accuracy (mean ± standard deviation)")
     found = [density for groups in drawn for group in groups for density in group[:, 0]]
     if found:

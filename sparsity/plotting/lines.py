@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from sparsity.analysis.topology.density import Densities
+from sparsity.formatting import percent
 from sparsity.plotting.canvas import (
     draw_cross,
     empty_mark,
@@ -15,9 +16,8 @@ from sparsity.plotting.canvas import (
     log_percent,
     merged_layers,
     name_axis,
-    percent,
     plain_label,
-    share,
+    tick_percent,
     ticks_for,
     wrapped,
 )
@@ -38,10 +38,10 @@ def density_figure(densities: Mapping[str, Densities]) -> Figure:
         name: {layer: found.density or np.nan for layer, found in network.layers.items()}
         for name, network in densities.items()
     }
-    labels = [f"{plain_label(name, 32)} ({share(network.density)})" for name, network in densities.items()]
+    labels = [f"{plain_label(name, 32)} ({percent(network.density)})" for name, network in densities.items()]
     empty = {name: network.collapsed for name, network in densities.items()}
     figure, axes = _layer_lines(values, labels, "density of the layer (kept weights)", empty)
-    axes.yaxis.set_major_formatter(FuncFormatter(percent))
+    axes.yaxis.set_major_formatter(FuncFormatter(tick_percent))
     positive = [value for layers in values.values() for value in layers.values() if value > 0]
     if positive and max(positive) > 10 * min(positive):
         axes.set_yscale("log")

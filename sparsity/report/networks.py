@@ -34,7 +34,7 @@ class Setting(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class TrainedNetwork:
     """A trained network.
 
     Args:
@@ -58,7 +58,7 @@ class Run:
     curves: Mapping[str, Curve]
 
 
-Repeats = Mapping[str, Sequence[Run]]
+Repeats = Mapping[str, Sequence[TrainedNetwork]]
 """By method, runs that differ in their seeds only."""
 
 
@@ -67,7 +67,7 @@ def read_runs(
     measure: Callable[[nn.Module], float] | None = None,
     track: Callable[[Sequence[Source]], Iterable[Source]] = iter,
     left_out: list[LeftOut] | None = None,
-) -> list[Run]:
+) -> list[TrainedNetwork]:
     """Read all networks, and tell their settings and methods apart.
 
     Args:
@@ -97,9 +97,9 @@ def read_runs(
     return _named_apart(runs)
 
 
-def by_setting(runs: Sequence[Run]) -> dict[Setting, Repeats]:
+def by_setting(runs: Sequence[TrainedNetwork]) -> dict[Setting, Repeats]:
     """Sort runs: settings from dense to sparse within their architecture, methods in the order of `method_order`."""
-    found: dict[Setting, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[Setting, dict[str, list[TrainedNetwork]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
         found[run.setting][run.method].append(run)
     architectures = list(dict.fromkeys(run.setting.architecture for run in runs))
@@ -120,7 +120,7 @@ def method_order(settings: Mapping[Setting, Repeats]) -> list[str]:
     return sorted(times, key=lambda method: (-times[method], method))
 
 
-def compared(repeats: Repeats) -> list[Run]:
+def compared(repeats: Repeats) -> list[TrainedNetwork]:
     """The runs of a setting that are compared: all, or of more than `MOST_COMPARED` each method's first."""
     many = sum(map(len, repeats.values())) > MOST_COMPARED
     return [run for same in repeats.values() for run in (same[:1] if many else same)]
@@ -136,7 +136,7 @@ def setting_labels(settings: Iterable[Setting]) -> dict[Setting, str]:
     }
 
 
-def _read(source: Source, measure: Callable[[nn.Module], float] | None) -> Run:
+def _read(source: Source, measure: Callable[[nn.Module], float] | None) -> TrainedNetwork:
     network = load_network(source.checkpoint).eval()
     found = topology(network)
     measured = measure(network) if measure is not None else None
@@ -145,7 +145,7 @@ def _read(source: Source, measure: Callable[[nn.Module], float] | None) -> Run:
         curves = read_curves(source.sessions)
     except SparsityError as error:
         source, curves = replace(source, note=f"{source.note}; {error}".lstrip("; ")), {}
-    return Run(
+    return TrainedNetwork(
         name=f"{source.method} {source.seed}".strip() if source.sessions else source.path.stem,
         method=source.method,
         setting=Setting(size, found.densities.density),
@@ -157,13 +157,13 @@ def _read(source: Source, measure: Callable[[nn.Module], float] | None) -> Run:
     )
 
 
-def _setting(run: Run, family: Sequence[float]) -> Setting:
+def _setting(run: TrainedNetwork, family: Sequence[float]) -> Setting:
     """Three digits of what was asked; where nobody says, of what most networks of the family reached."""
     reached = [float(f"{density:.3g}") for density in family]
     return run.setting._replace(density=float(f"{run.source.asked or statistics.mode(reached):.3g}"))
 
 
-def _named_by_variant(runs: Sequence[Run]) -> list[Run]:
+def _named_by_variant(runs: Sequence[TrainedNetwork]) -> list[TrainedNetwork]:
     """Tell methods apart whose runs differ at some density, at all densities alike: a line goes through them."""
     alike: dict[tuple[Setting, str], list[Config]] = defaultdict(list)
     for run in runs:
@@ -180,7 +180,7 @@ def _named_by_variant(runs: Sequence[Run]) -> list[Run]:
     return named
 
 
-def _named_apart(runs: Sequence[Run]) -> list[Run]:
+def _named_apart(runs: Sequence[TrainedNetwork]) -> list[TrainedNetwork]:
     seen = Counter[tuple[Setting, str]]()
     named = []
     for run in runs:

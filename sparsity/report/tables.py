@@ -8,8 +8,8 @@ from typing import NamedTuple
 from sparsity.analysis.comparison.measures import MEASURES, pair_means
 from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.topology.network import Topology
-from sparsity.formatting import NOTHING, mean_and_deviation, percent, percents
-from sparsity.report.networks import Repeats, Run, Setting
+from sparsity.formatting import NOTHING, mean_and_deviation, number, percent, percents
+from sparsity.report.networks import Repeats, Setting, TrainedNetwork
 
 
 class Table(NamedTuple):
@@ -73,8 +73,8 @@ def runs_table(settings: Mapping[Setting, Repeats]) -> Table:
             f"{run.topology.connectivity.effective:,}",
             str(sum(layer.dead for layer in run.topology.connectivity.layers.values())),
             NOTHING if run.accuracy is None else f"{100 * run.accuracy:.2f} %",
-            *(_plain(getattr(run.source.summary, key, None)) for key in ("epochs", "seconds")),
-            _plain(getattr(run.source.summary, "git_commit", None))[:10],
+            *(number(getattr(run.source.summary, key, None)) for key in ("epochs", "seconds")),
+            number(getattr(run.source.summary, "git_commit", None))[:10],
             str(run.source.path),
         ]
         for repeats in settings.values()
@@ -120,19 +120,15 @@ def asked_and_reached(settings: Mapping[Setting, Repeats]) -> str:
     asked = [run for run in runs if run.source.asked is not None]
     off = [run for run in asked if abs(_reached(run) / run.source.asked - 1) > _OFF]  # type: ignore[operator]
     if off:
-        listed = "; ".join(f"{run.name}: {percent(_reached(run))}, not {percent(run.source.asked)}" for run in off)  # type: ignore[arg-type]
+        listed = "; ".join(f"{run.name}: {percent(_reached(run))}, not {percent(run.source.asked)}" for run in off)
         return f"{len(off)} of {len(asked)} runs did not reach the density they were asked for: {listed}."
     if asked:
         return f"All {len(asked)} runs reached the density they were asked for, to {percent(_OFF)} of it."
     return "Nobody says which densities were asked for; those of the networks are counted."
 
 
-def _reached(run: Run) -> float:
+def _reached(run: TrainedNetwork) -> float:
     return run.topology.densities.density
-
-
-def _plain(value: object) -> str:
-    return NOTHING if value is None else f"{value:,.0f}" if isinstance(value, int | float) else str(value)
 
 
 def _without_idle_columns(table: Table) -> Table:

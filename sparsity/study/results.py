@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from sparsity.atomic import write_atomically
+from sparsity.formatting import NOTHING, markdown_table, percent
 from sparsity.study.running import Run, summary
 
 SEED = "seed_everything"
@@ -83,33 +84,23 @@ def summary_table(means: Sequence[Row], axes: Sequence[str]) -> str:
         told.add("pruner")
     keys = [key for key in axes if key not in told]
     head = [*keys, "method", "density asked", "reached", "runs", "test accuracy, best epoch", "last epoch"]
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    for mean in means:
-        cells = [
-            *(_plain(mean[key]) for key in keys),
-            _plain(mean["method"]),
-            _share(mean["density_asked"]),
-            _share(mean["density"]),
+    rows = [
+        [
+            *(str(mean[key]) for key in (*keys, "method")),
+            percent(mean["density_asked"], digits=4),
+            percent(mean["density"], digits=4),
             str(mean["runs"]),
             _accuracy(mean, "test_accuracy_best"),
             _accuracy(mean, "test_accuracy_last"),
         ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _plain(value: object) -> str:
-    """Text that stays in its cell."""
-    return " ".join(str(value).replace("|", "\\|").split())
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.4g} %"
+        for mean in means
+    ]
+    return markdown_table(head, rows)
 
 
 def _accuracy(mean: Mapping[str, Any], column: str) -> str:
     if mean[column] is None:
-        return "-"
+        return NOTHING
     deviation = mean[f"{column}_deviation"]
     return f"{100 * mean[column]:.2f}" + ("" if deviation is None else f" ± {100 * deviation:.2f}")
 

@@ -7,14 +7,22 @@ import torch
 from sparsity.interop import save_checkpoint
 from sparsity.masks import add_masks
 from sparsity.networks import FC, ResNet
-from sparsity.report.networks import MOST_COMPARED, Run, by_setting, compared, method_order, read_runs, setting_labels
+from sparsity.report.networks import (
+    MOST_COMPARED,
+    TrainedNetwork,
+    by_setting,
+    compared,
+    method_order,
+    read_runs,
+    setting_labels,
+)
 from sparsity.report.sources import find_sources
 
 SaveRun = Callable[..., Path]
 SaveNetwork = Callable[..., float]
 
 
-def read(*paths: Path) -> list[Run]:
+def read(*paths: Path) -> list[TrainedNetwork]:
     return read_runs(find_sources([str(path) for path in paths], "best").finished)
 
 
