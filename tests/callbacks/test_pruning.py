@@ -11,9 +11,19 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, RMSprop
 from torch.utils.data import DataLoader
 
-from sparsity.callbacks import GemMiner, Magnitude, Random, SynFlow
+from sparsity.callbacks import (
+    LAMP,
+    SNIP,
+    Clustered,
+    GemMiner,
+    GraSP,
+    Magnitude,
+    PruningCallback,
+    Random,
+    SynFlow,
+)
 from sparsity.errors import NonFiniteError, SparsityError
-from sparsity.masks import density, kept, masked_layers, sizes
+from sparsity.masks import add_masks, density, kept, masked_layers, sizes
 
 OPTIMIZERS = {
     "sgd": partial(SGD, lr=0.05),
@@ -170,3 +180,23 @@ def test_an_optimizer_has_one_hook_however_often_the_mask_changed(
     trainer = make_trainer(Random(0.5), hooks)
     trainer.fit(make_module(), loader)
     assert hooks.count == 1
+
+
+@pytest.mark.parametrize("pruner", [Random, Magnitude, LAMP, SNIP, GraSP, Clustered])
+def test_a_mask_that_is_found_at_once_is_written_once(
+    make_module: Any, make_trainer: Any, loader: DataLoader[Any], pruner: Callable[[float], PruningCallback]
+) -> None:
+    class Look(pl.Callback):
+        def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+            add_masks(pl_module)
+            self.before = versions(pl_module)
+
+        def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            self.after = versions(pl_module)
+
+    def versions(module: nn.Module) -> list[int]:
+        return [layer.weight._version for layer in masked_layers(module).values()]
+
+    look = Look()
+    make_trainer(look, pruner(0.3), max_epochs=1).fit(make_module(), loader)
+    assert look.after == [before + 1 for before in look.before]

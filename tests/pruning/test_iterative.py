@@ -13,7 +13,7 @@ from torch.nn.utils import prune
 from sparsity.masks import add_masks, kept, masked_layers, masks, set_mask, sizes
 from sparsity.networks import FC, ResNet, ResNet20, ResNet110
 from sparsity.pruning.allocation import Allocation
-from sparsity.pruning.iterative import prune_iteratively
+from sparsity.pruning.iterative import iterative_masks, prune_iteratively
 from sparsity.pruning.saliency import (
     Saliency,
     SynapticFlow,
@@ -183,3 +183,35 @@ def test_synflow_of_a_wide_resnet110_stays_finite_and_connected_at_a_ten_thousan
     # Blocks may be empty, since shortcuts pass them by; the last cut leaves 3 weights without a path.
     on_a_path = sum(int((saliency[name][mask] > 0).sum()) for name, mask in masks(network).items())
     assert on_a_path > 0.99 * sum(kept(network).values())
+
+
+@pytest.mark.parametrize("architecture", NETWORKS)
+@pytest.mark.parametrize("iterations", [1, 4])
+def test_finding_masks_touches_no_network(architecture: str, iterations: int) -> None:
+    make, shape = NETWORKS[architecture]
+    network = make()
+    add_masks(network)
+    prune_iteratively(network, magnitude_saliency, 0.8)
+    before = {
+        name: (tensor, tensor.data_ptr(), tensor.clone()) for name, tensor in network.state_dict(keep_vars=True).items()
+    }
+    other = copy.deepcopy(network)
+    found = iterative_masks(network, SynapticFlow(network, shape), 0.2, iterations)
+    asked = 0
+
+    def failing(network: nn.Module) -> Saliency:
+        nonlocal asked
+        asked += 1
+        if asked == iterations:
+            raise RuntimeError("in the middle")
+        return magnitude_saliency(network)
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        iterative_masks(network, failing, 0.2, iterations)
+    for name, tensor in network.state_dict(keep_vars=True).items():
+        same, place, values = before[name]
+        assert tensor is same
+        assert tensor.data_ptr() == place
+        assert tensor.equal(values)
+    prune_iteratively(other, SynapticFlow(other, shape), 0.2, iterations)
+    assert all(mask.equal(found.masks[name]) for name, mask in masks(other).items())
