@@ -10,6 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -140,7 +141,12 @@ def scale_of(arrays: Iterable[Array]) -> Normalize:
 
 def colour_bar(figure: Figure, image: ScalarMappable, axes: list[Axes], label: str) -> None:
     """A colour bar beside some axes."""
-    bar = figure.colorbar(image, ax=axes, label=label, shrink=0.8, aspect=25)
+    dress_bar(figure.colorbar(image, ax=axes, shrink=0.8, aspect=25), label)
+
+
+def dress_bar(bar: Colorbar, label: str) -> None:
+    """Give a colour bar its label and our looks."""
+    bar.set_label(label)
     bar.outline.set_visible(False)
     clean(bar.ax)
 

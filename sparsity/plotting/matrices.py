@@ -9,12 +9,14 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.textpath import TextPath
 
 from sparsity.errors import SparsityError
 from sparsity.graph.weights import Array
 from sparsity.plotting.canvas import (
     clean,
     colour_bar,
+    dress_bar,
     name_axis,
     new_figure,
     plain_label,
@@ -23,9 +25,11 @@ from sparsity.plotting.canvas import (
     ticks_for,
     wrapped,
 )
-from sparsity.plotting.style import SMALL, WIDTH, figure_in_style, value_colours
+from sparsity.plotting.style import FONT, SMALL, WIDTH, figure_in_style, value_colours
 
-_MOST_COLUMNS = 6
+_BAR = 0.95  # inches that a colour bar takes with its labels
+_GAP, _TITLE = 0.15, 0.28  # between panels, and above each
+_SMALLEST = 1.2  # side of a panel
 
 
 @figure_in_style
@@ -52,10 +56,11 @@ def matrix_figure(
     side = min(max(0.45 * len(names), 1.8), 6.0)
     slot = side / len(names)
     ticks = ticks_for(names, slot)
-    figure = new_figure(side + _room(names) + 1.1, side + ticks.room + (0.6 if title else 0.3))
+    width = text_width([plain_label(name) for name in names])
+    figure = new_figure(side + width + 1.1, side + ticks.room + (0.6 if title else 0.3))
     axes = figure.subplots()
     norm = Normalize(*value_range) if value_range else scale_of([matrix])
-    image = _draw_matrix(axes, matrix, norm, title)
+    image = _draw_matrix(axes, matrix, norm, plain_label(title, 80))
     name_axis(axes.xaxis, names, ticks)
     name_axis(axes.yaxis, names, ticks._replace(rotation=0))
     if slot > 0.36:
@@ -71,7 +76,7 @@ def matrix_panels(
     """Labelled matrices side by side on one scale, one for each layer.
 
     Args:
-        matrices: By layer name, `[n, n]`; NaN cells are hatched.
+        matrices: At least one, by layer name, `[n, n]`; NaN cells are hatched.
         names: Of the n rows and columns of all of them.
         label: What the values are.
         value_range: Ends of the colour scale; those of all values if not given.
@@ -80,21 +85,31 @@ def matrix_panels(
         SparsityError: If there is not one name per row and column.
     """
     _require_names(list(matrices.values()), names)
-    columns = min(_MOST_COLUMNS, max(1, math.ceil(math.sqrt(1.5 * len(matrices)))))
+    left = _room(names)
+    across = WIDTH - left - _BAR
+    columns = max(1, min(int(across / (_SMALLEST + _GAP)), math.ceil(math.sqrt(1.5 * len(matrices)))))
     rows = math.ceil(len(matrices) / columns)
-    side = min(1.9, (WIDTH - _room(names) - 0.9) / columns - 0.12)
+    side = min(1.9, across / columns - _GAP)
     ticks = ticks_for(names, side / len(names))
-    figure = new_figure(columns * (side + 0.12) + _room(names) + 0.9, rows * (side + 0.32) + ticks.room + 0.2)
-    places = [figure.add_subplot(rows, columns, number + 1) for number in range(len(matrices))]
+    if ticks.rotation:  # slanted names would run into the panel to the left
+        ticks = ticks._replace(rotation=90)
+    width = left + columns * (side + _GAP) + _BAR
+    height = rows * (side + _TITLE) + (left if ticks.rotation else 0.3)
+    figure = new_figure(width, height)
     norm = Normalize(*value_range) if value_range else scale_of(matrices.values())
-    images = [
-        _draw_matrix(axes, matrix, norm, layer) for axes, (layer, matrix) in zip(places, matrices.items(), strict=True)
-    ]
-    for number, axes in enumerate(places):
-        # Names at the edges only: ticks are what takes the time of a figure.
+    for number, (layer, matrix) in enumerate(matrices.items()):
+        row, column = divmod(number, columns)
+        x, y = left + column * (side + _GAP), height - (row + 1) * (side + _TITLE)
+        # Placed by hand: names hang below a last row that is not full, and a layout of many axes takes long.
+        axes = figure.add_axes((x / width, y / height, side / width, side / height))
+        title = plain_label(layer, int((side + _GAP) * 72 / (0.6 * SMALL)))
+        image = _draw_matrix(axes, matrix, norm, title, SMALL)
         name_axis(axes.xaxis, names if number + columns >= len(matrices) else [], ticks)
-        name_axis(axes.yaxis, names if number % columns == 0 else [], ticks._replace(rotation=0))
-    colour_bar(figure, images[0], places, wrapped(label, min(0.8 * rows * side, 4.0)))
+        name_axis(axes.yaxis, names if column == 0 else [], ticks._replace(rotation=0))
+    tall = min(4.0, rows * (side + _TITLE) - _TITLE)
+    x, y = left + columns * (side + _GAP), height - _TITLE - tall
+    bar = figure.add_axes((x / width, y / height, 0.1 / width, tall / height))
+    dress_bar(figure.colorbar(image, bar), wrapped(label, tall))
     return figure
 
 
@@ -106,16 +121,17 @@ def _require_names(matrices: Sequence[Array], names: Sequence[str]) -> None:
 
 
 def _room(names: Sequence[str]) -> float:
-    """Inches for names to the left."""
-    return text_width([plain_label(name) for name in names])
+    """Inches that names to the left take: measured, as some letters are half as wide again as the usual ones."""
+    paths = [TextPath((0, 0), plain_label(name), size=SMALL) for name in names]
+    return max(path.get_extents().width for path in paths) * 1.03 / 72 + 0.2
 
 
-def _draw_matrix(axes: Axes, matrix: Array, norm: Normalize, title: str) -> ScalarMappable:
+def _draw_matrix(axes: Axes, matrix: Array, norm: Normalize, title: str, size: float = FONT) -> ScalarMappable:
     clean(axes)
     values = np.ma.masked_invalid(matrix.astype(np.float64))
     _hatch(axes, np.argwhere(np.ma.getmaskarray(values)))
     axes.spines[:].set_visible(False)
-    axes.set_title(plain_label(title, 80))
+    axes.set_title(title, fontsize=size)
     return axes.imshow(values, value_colours(), norm)
 
 

@@ -78,8 +78,9 @@ def figure_in_style(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
         with style.context(["default", STYLE]):
             figure = draw(*args, **kwargs)
             _fix_idle_labels(figure)
-            # The engine underestimates long tick labels by a few pixels; its default padding would not absorb that.
-            ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06).execute(figure)
+            if any(axes.get_subplotspec() for axes in figure.axes):  # others were placed by hand
+                # The engine underestimates long tick labels by a few pixels; its default padding would not absorb that.
+                ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06).execute(figure)
         return figure
 
     return drawn

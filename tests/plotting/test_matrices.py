@@ -82,6 +82,16 @@ def test_a_matrix_of_every_layer_is_a_panel_named_at_the_edges(layers: int, rng:
     assert sum(overlaps(figure, axes) for axes in named_below) == 0
 
 
+@pytest.mark.parametrize("names", [5, 9, 30])
+def test_names_hang_into_no_other_panel(names: int, rng: np.random.Generator) -> None:
+    matrices = {layer: rng.random((names, names)) for layer in RESNET110[:7]}
+    figure = matrix_panels(matrices, [f"version_{k}/checkpoints/best" for k in range(names)], "NNSTD")
+    drawn(figure)
+    labels = [text for axes in figure.axes for text in (*axes.get_xticklabels(), *axes.get_yticklabels(), axes.title)]
+    boxes = [text.get_window_extent() for text in labels if text.get_text()]
+    assert not [box for box in boxes for axes in figure.axes if box.overlaps(axes.get_window_extent())]
+
+
 def test_panels_have_one_scale_over_all_layers_and_mark_nans(rng: np.random.Generator) -> None:
     first, second = rng.random((2, 2)), 3 * rng.random((2, 2))
     first[0, 0] = np.nan

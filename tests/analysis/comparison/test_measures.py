@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,18 @@ from sparsity.analysis import MEASURES, DistanceMeasure, Measure, layer_distance
 from sparsity.analysis.comparison.measures import distance_measures
 from tests.saved_runs import save_network
 
-HAMMING = DistanceMeasure(
-    name="hamming",
-    heading="Hamming",
-    label="Hamming distance (0 equal supports, 1 opposite ones)",
-    title="Distance of supports",
-    caption="By the share of places that only one of two units keeps.",
-    between_units=lambda a, b: ((a[:, None] != 0) ^ (b[None, :] != 0)).mean(axis=2),
-)
+GUIDE = Path(__file__).parents[3] / "docs" / "analysis.md"
 
 
 @pytest.fixture
 def hamming(monkeypatch: pytest.MonkeyPatch) -> DistanceMeasure:
-    monkeypatch.setitem(MEASURES, HAMMING.name, HAMMING)
-    return HAMMING
+    """The measure that the guide adds, for one test."""
+    (block,) = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(), re.S | re.M)
+    monkeypatch.setitem(MEASURES, "hamming", MEASURES["nnstd"])  # so that it goes when the test ends
+    exec(block, {})
+    added = MEASURES["hamming"]
+    assert isinstance(added, DistanceMeasure)
+    return added
 
 
 @pytest.fixture
