@@ -4,6 +4,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,7 +73,8 @@ def study(
             ended = run_locally(due, min(jobs or torch.cuda.device_count() or cores(), len(runs)))
         else:
             ended = run_on_ray(due, jobs, address)
-        errors = _follow(runs, due, ended if due else iter(()), folder)
+        with closing(ended):
+            errors = _follow(runs, due, ended if due else iter(()), folder)
     except KeyboardInterrupt:
         print(f"interrupted; the same command goes on where it was. Results so far are in {folder}", file=sys.stderr)
         sys.exit(130)
