@@ -26,6 +26,7 @@ def put_in_place(partial: Path, path: Path) -> None:
         partial: Complete, on the same file system as its place.
         path: Replaced if it exists.
     """
-    with partial.open("rb") as file:
+    # Open for writing, since Windows makes nothing else sure.
+    with partial.open("r+b") as file:
         os.fsync(file.fileno())  # else a machine that loses power may keep the new name and not what is in the file
     os.replace(partial, path)

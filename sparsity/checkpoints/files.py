@@ -5,7 +5,6 @@ import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,9 @@ from sparsity.checkpoints.reading import read_torch_file
 from sparsity.errors import SparsityError
 from sparsity.masks import MASK, add_masks, maskable, masked_layers
 from sparsity.networks import FC, ResNet
+
+_LAYOUT = "2.6.1"
+"""The version of Lightning whose layout is written; later ones read it."""
 
 FilePath = str | os.PathLike[str]
 
@@ -87,7 +89,7 @@ def save_checkpoint(network: nn.Module, path: FilePath) -> None:
     content = {
         "epoch": 0,
         "global_step": 0,
-        "pytorch-lightning_version": version("pytorch-lightning"),
+        "pytorch-lightning_version": _LAYOUT,
         "state_dict": {f"network.{key}": tensor for key, tensor in state.items()},
         # Empty, so that `fit` can start from here with a new optimizer.
         "optimizer_states": [],

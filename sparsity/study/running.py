@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from sparsity.atomic import write_atomically
 from sparsity.runs.reading import read_summary
-from sparsity.study.locks import try_lock
+from sparsity.study.locks import try_lock_to_pass_on
 
 Status = Literal["finished", "interrupted", "new"]
 _POLL = 0.1  # seconds
@@ -98,7 +98,7 @@ def attempt(run: Run, threads: int, device: int | None = None, stop: Event | Non
     """
     stop = stop or Event()
     run.folder.mkdir(parents=True, exist_ok=True)
-    while (lock := try_lock(run.folder / ".lock")) is None:
+    while (lock := try_lock_to_pass_on(run.folder / ".lock")) is None:
         if stop.wait(_POLL):
             return run, _STOPPED
     try:
