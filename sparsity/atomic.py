@@ -57,6 +57,7 @@ def put_in_place(partial: Path, path: Path) -> None:
         partial: Complete, on the same file system as its place.
         path: Replaced if it exists.
     """
+    # Open for writing, since Windows makes nothing else sure.
     with partial.open("r+b") as file:
         _flush(file)
     os.replace(partial, path)

@@ -1,15 +1,19 @@
 """Every config in the tree runs, shortened and on small made-up data in the layout of the real files."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from sparsity.cli.fit_configs import FitConfigs
+
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 PRUNERS = sorted((ROOT / "configs" / "pruners").glob("*.yaml"))
 """To be laid over `dense_fc.yaml` or `dense_resnet.yaml`."""
+BEFORE: dict[str, dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "complete_configs.yaml").read_text())
 # Three epochs are the fewest that Gem-Miner can divide; the data are scikit-learn's digits.
 SHORT = ["--trainer.max_epochs", "3", "--data.limit", "64", "--data.batch_size", "32", "--trainer.accelerator", "cpu",
          "--trainer.enable_progress_bar", "false"]  # fmt: skip
@@ -52,15 +56,88 @@ def test_every_pruner_can_be_laid_over_both_networks(pruner: Path, base: str, sp
 
 @pytest.mark.parametrize("config", CONFIGS + PRUNERS, ids=lambda path: path.stem)
 def test_no_config_repeats_a_default(config: Path, sparsity: Any) -> None:
-    """Leaving out any single value changes the configuration that is run."""
-    written = yaml.safe_load(config.read_text())
-    full = printed(sparsity, written, config.parent)
+    """Leaving out any single value, of a layer too, changes the configuration that is run."""
+    written = in_one(yaml.safe_load(config.read_text()), config.parent)
+    full = printed(sparsity, written)
     for path in leaves(written):
-        shorter = printed(sparsity, without(written, path), config.parent)
+        shorter = printed(sparsity, without(written, path))
         assert shorter != full, f"{'.'.join(path)} is the default"
 
 
-def printed(sparsity: Any, config: dict[str, Any], folder: Path) -> str | None:
+@pytest.fixture(scope="module")
+def fit_configs() -> FitConfigs:
+    return FitConfigs()
+
+
+@pytest.mark.parametrize("name", BEFORE["experiments"])
+def test_an_experiments_name_stands_for_what_it_always_did_from_any_folder(
+    name: str, fit_configs: FitConfigs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    require_same(BEFORE["experiments"][name], complete(fit_configs, ROOT / "configs" / f"{name}.yaml"))
+
+
+@pytest.mark.parametrize("base", ["dense_fc", "dense_resnet"])
+@pytest.mark.parametrize("name", BEFORE["pruners"])
+def test_a_pruners_layer_adds_the_pruner_that_it_always_did(base: str, name: str, fit_configs: FitConfigs) -> None:
+    files = [ROOT / "configs" / f"{base}.yaml", ROOT / "configs" / "pruners" / f"{name}.yaml"]
+    require_same({**BEFORE["experiments"][base], "pruner": BEFORE["pruners"][name]}, complete(fit_configs, *files))
+
+
+def test_no_config_is_left_out_of_the_comparison() -> None:
+    assert sorted(BEFORE["experiments"]) == [path.stem for path in CONFIGS]
+    assert sorted(BEFORE["pruners"]) == [path.stem for path in PRUNERS]
+
+
+@pytest.mark.parametrize("kind", ["data", "model", "trainer"])
+def test_every_layer_is_named_by_something(kind: str) -> None:
+    texts = "".join(
+        path.read_text() for folder in ("", "trainer") for path in (ROOT / "configs" / folder).glob("*.yaml")
+    )
+    for layer in (ROOT / "configs" / kind).glob("*.yaml"):
+        assert layer.name in texts
+
+
+@pytest.mark.parametrize("kind", ["data", "model", "trainer"])
+def test_a_layer_that_is_not_there_is_named(kind: str, sparsity: Any, tmp_path: Path) -> None:
+    config = {"data": "Digits", "model": {"network": "FC"}, kind: f"{kind}/none.yaml"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    outcome = sparsity("fit", "--config", tmp_path / "config.yaml")
+    assert outcome.code == 2
+    assert f"error: {kind}: there is no config {kind}/none.yaml" in outcome.err
+
+
+def complete(fit_configs: FitConfigs, *files: Path) -> dict[str, Any]:
+    arguments = [word for file in files for word in ("--config", str(file))]
+    config: dict[str, Any] = yaml.safe_load(fit_configs.complete(arguments))
+    return config
+
+
+def require_same(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Fail where something has another value or class, or is made that was not; options may be added with defaults."""
+    old, new = dict(flat(before)), dict(flat(now))
+    assert {key: new.get(key) for key in old} == old
+    assert {key for key in new if key.endswith("class_path")} == {key for key in old if key.endswith("class_path")}
+    assert now.keys() == before.keys()
+
+
+def flat(node: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    # Where the data lie is the machine's.
+    inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    if not inner and not place.endswith("data_dir"):
+        yield place, node
+    for key, value in inner:
+        yield from flat(value, f"{place}.{key}")
+
+
+def in_one(node: Any, folder: Path) -> Any:
+    """A config with its layers written out."""
+    if isinstance(node, str) and node.endswith(".yaml"):
+        return in_one(yaml.safe_load((folder / node).read_text()), (folder / node).parent)
+    return {key: in_one(value, folder) for key, value in node.items()} if isinstance(node, dict) else node
+
+
+def printed(sparsity: Any, config: dict[str, Any]) -> str | None:
     """The configuration that would be run, or None if it is not valid."""
     import tempfile
 

@@ -24,7 +24,7 @@ def test_callbacks_and_datamodules_are_imported_under_the_packages_name() -> Non
 def test_the_lowest_versions_that_are_tested_are_the_lower_bounds() -> None:
     pinned = dict(re.findall(r"^([\w-]+)==([\d.]+)$", (ROOT / ".ci" / "lowest.txt").read_text(), re.MULTILINE))
     dependencies = (ROOT / "pyproject.toml").read_text().split("dependencies = [")[1].split("\n]")[0]
-    bounds = dict(re.findall(r'"([\w-]+)(?:\[\w+\])?>=([\d.]+)"', dependencies))
+    bounds = dict(re.findall(r'"([\w-]+)(?:\[\w+\])?>=([\d.]+)(?:,<[\d.]+)?"', dependencies))
     assert pinned.keys() == bounds.keys()
     for package, bound in bounds.items():
         assert f"{pinned[package]}.".startswith(f"{bound}."), package

@@ -2,7 +2,6 @@
 
 import copy
 import io
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -14,6 +13,9 @@ from sparsity.checkpoints.networks import infer_config
 from sparsity.errors import SparsityError
 from sparsity.masks import MASK, add_masks, maskable, masked_layers
 from sparsity.networks import FC, ResNet
+
+_LAYOUT = "2.6.1"
+"""The version of Lightning whose layout is written; later ones read it."""
 
 
 def save_checkpoint(network: nn.Module, path: FilePath) -> None:
@@ -40,7 +42,7 @@ def save_checkpoint(network: nn.Module, path: FilePath) -> None:
     content = {
         "epoch": 0,
         "global_step": 0,
-        "pytorch-lightning_version": version("pytorch-lightning"),
+        "pytorch-lightning_version": _LAYOUT,
         "state_dict": {f"network.{key}": tensor for key, tensor in state.items()},
         # Empty, so that `fit` can start from here with a new optimizer.
         "optimizer_states": [],

@@ -34,6 +34,10 @@ def one_sentence(message: str, class_names: Iterable[str] = (), options: Sequenc
     reason = re.sub(r"^Type typing\.Callable\[.*\] expects a function or a callable class: ", "", reason)
     chosen = re.search(r"given class_path '(?:[\w.]*\.)?(\w+)'", message)
 
+    if layer := re.match(r"(?:Unexpected import path format: |Unable to load config ')([^']+\.ya?ml)", reason):
+        return (
+            f"{key.rpartition('.')[2]}: there is no config {layer[1]}; its path is relative to the config that names it"
+        )
     if unknown := re.match(r"Expected a dot import path string: (.+)", reason):
         names = {name.lower(): name for name in class_names}
         close = [names[name] for name in difflib.get_close_matches(unknown[1].lower(), names, n=1)]

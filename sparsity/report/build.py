@@ -5,13 +5,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from pytorch_lightning import LightningDataModule
 from rich.progress import track
 
+from sparsity import __version__
 from sparsity.analysis.comparison.networks import compare
 from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.output import claim_folder
@@ -78,7 +78,7 @@ def report(
         Section("left-out", "Not in this report", not_reported(missing)),
         Section("repeat", "How to repeat it", repeat(settings, command)),
     ]
-    foot = f"Made by sparsity {version('sparsity')} on {date.today().isoformat()}."
+    foot = f"Made by sparsity {__version__} on {date.today().isoformat()}."
     write_atomically(folder / PAGE, page(title, lead(settings), sections, foot))
     for text in notes(settings):
         print(f"note: {text}", file=sys.stderr)

@@ -86,7 +86,11 @@ def repeat(settings: Mapping[Setting, Repeats], command: str) -> list[str]:
             files += [run.source.checkpoint for run in same if not run.source.sessions]
             if configs := [RunFolder(run.source.sessions[0]).config_file for run in same if run.source.sessions]:
                 commands = "\n".join(shell("fit", "--config", str(config)) for config in configs)
-                runs.append(details(f"{method}, {labels[setting]}", code(commands), code(configs[0].read_text())))
+                runs.append(
+                    details(
+                        f"{method}, {labels[setting]}", code(commands), code(configs[0].read_text(encoding="utf-8"))
+                    )
+                )
     blocks = [paragraph("This page:"), code(command)]
     if runs:
         blocks += [paragraph("Every run again, beside its own folder, and the config of each method's first:"), *runs]

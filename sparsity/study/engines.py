@@ -3,19 +3,19 @@
 import importlib
 import os
 import sys
-import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Event
 from typing import Any
 
 import torch
 
 from sparsity.errors import SparsityError
-from sparsity.study.running import Attempt, Ended, Run, attempt
-
-_POLL = 0.1  # seconds
+from sparsity.study.running import Ended, Run, attempt
 
 
 def cores() -> int:
@@ -23,7 +23,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_locally(runs: Sequence[Run], jobs: int) -> Iterator[Ended]:
+def run_locally(runs: Sequence[Run], jobs: int) -> Generator[Ended, None, None]:
     """Run side by side, with the cores and GPUs of this machine divided among the processes.
 
     Args:
@@ -31,28 +31,32 @@ def run_locally(runs: Sequence[Run], jobs: int) -> Iterator[Ended]:
         jobs: How many at a time, at least 1.
 
     Yields:
-        Runs as they end. If this is given up or interrupted, the processes are ended.
+        Runs as they end. If this is closed or interrupted, the processes are ended.
     """
     threads, gpus = max(1, cores() // jobs), torch.cuda.device_count()
-    waiting, slots = deque(runs), list(range(jobs))
-    going: dict[int, Attempt] = {}
-    try:
-        while waiting or going:
-            while waiting and slots:
-                slot, run = slots.pop(0), waiting.popleft()
-                going[slot] = attempt(run, threads, slot % gpus if gpus else None)
-            for slot, one in list(going.items()):
-                if ended := _step(one):
-                    del going[slot]
-                    slots.append(slot)
-                    yield ended
-            time.sleep(_POLL)
-    finally:
-        for one in going.values():
-            one.close()
+    stop, places = Event(), SimpleQueue[int]()
+    for place in range(jobs):
+        places.put(place)
+
+    def in_a_place(run: Run) -> Ended:
+        place = places.get()  # there are as many as threads
+        try:
+            return attempt(run, threads, place % gpus if gpus else None, stop)
+        finally:
+            places.put(place)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            for ended in as_completed([pool.submit(in_a_place, run) for run in runs]):
+                yield ended.result()
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
 
 
-def run_on_ray(runs: Sequence[Run], jobs: int | None = None, address: str | None = None) -> Iterator[Ended]:
+def run_on_ray(
+    runs: Sequence[Run], jobs: int | None = None, address: str | None = None
+) -> Generator[Ended, None, None]:
     """Run on a Ray cluster that shares this file system, each with a GPU if the cluster has some, else with a core.
 
     Args:
@@ -88,7 +92,7 @@ def run_on_ray(runs: Sequence[Run], jobs: int | None = None, address: str | None
         ) from error
     try:
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
-        remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_until_it_ends)
+        remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_in_folder)
         waiting, going = deque(runs), dict[Any, Run]()
         while waiting or going:
             while waiting and (jobs is None or len(going) < jobs):
@@ -105,18 +109,6 @@ def run_on_ray(runs: Sequence[Run], jobs: int | None = None, address: str | None
             ray.shutdown()
 
 
-def _until_it_ends(run: Run, folder: str) -> Ended:
+def _in_folder(run: Run, folder: str) -> Ended:
     os.chdir(folder)  # paths in configs are relative to where the study was started
-    going = attempt(run, threads=1)
-    while not (ended := _step(going)):
-        time.sleep(_POLL)
-    return ended
-
-
-def _step(going: Attempt) -> Ended | None:
-    try:
-        next(going)
-    except StopIteration as stop:
-        ended: Ended = stop.value
-        return ended
-    return None
+    return attempt(run, threads=1)

@@ -105,7 +105,7 @@ def _short(value: object) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        study = load_yaml(path.read_text())
+        study = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SparsityError(f"cannot read the study {path}: {error.strerror}") from error
     except (ValueError, yaml.YAMLError) as error:

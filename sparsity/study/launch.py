@@ -1,14 +1,15 @@
 """What the subcommand `study` does."""
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import yaml
+from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -72,12 +73,13 @@ def study(
             ended = run_locally(due, min(jobs or torch.cuda.device_count() or cores(), len(runs)))
         else:
             ended = run_on_ray(due, jobs, address)
-        errors = _follow(runs, due, ended if due else iter(()), folder)
+        with closing(ended):
+            errors = _follow(runs, due, ended if due else iter(()), folder)
     except KeyboardInterrupt:
         print(f"interrupted; the same command goes on where it was. Results so far are in {folder}", file=sys.stderr)
         sys.exit(130)
     finally:
-        os.close(lock)
+        lock.release()
     rows = [row for run in runs if (row := run_row(run, errors.get(run.folder)))]
     print(summary_table(seed_means(rows, list(runs[0].axes)), list(runs[0].axes)), end="")
     print(f"{len(runs) - len(errors)} of {len(runs)} runs finished; tables in {folder}")
@@ -118,7 +120,7 @@ def _require_ordinary_folders(trainer: Mapping[str, Any], label: str) -> None:
             raise SparsityError(f"the run {label} sets trainer.{key}, with which there are no results; leave it out")
 
 
-def _claim(folder: Path, file: Path) -> int:
+def _claim(folder: Path, file: Path) -> FileLock:
     """Make the folder this study's, for as long as the process lives."""
     name = folder / "study.name"
     if folder.is_dir() and not name.is_file() and any(path.name != ".lock" for path in folder.iterdir()):
@@ -130,11 +132,13 @@ def _claim(folder: Path, file: Path) -> int:
         raise SparsityError(f"cannot write to {folder}: {error.strerror}; give another --output") from error
     if lock is None:
         raise SparsityError(f"a study is running in {folder}; wait for it, or give another --output")
-    if name.is_file() and name.read_text().strip() != file.stem:
-        os.close(lock)
-        raise SparsityError(f"{folder} is of the study {name.read_text().strip()!r}; give another --output")
+    if name.is_file() and name.read_text(encoding="utf-8").strip() != file.stem:
+        lock.release()
+        raise SparsityError(
+            f"{folder} is of the study {name.read_text(encoding='utf-8').strip()!r}; give another --output"
+        )
     write_atomically(name, f"{file.stem}\n")
-    write_atomically(folder / "study.yaml", file.read_text())
+    write_atomically(folder / "study.yaml", file.read_text(encoding="utf-8"))
     return lock
 
 

@@ -6,18 +6,21 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any, Literal
 
 from sparsity.atomic import write_atomically
 from sparsity.runs.folder import RunFolder
 from sparsity.runs.summary import RunSummary
-from sparsity.study.locks import try_lock
+from sparsity.study.locks import try_lock_to_pass_on
 
 Status = Literal["finished", "interrupted", "new"]
-_PATIENCE = 10.0  # seconds
+_POLL = 0.1  # seconds
+_PATIENCE = 10.0
+_STOPPED = "stopped before it started"
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,6 @@ class Run:
 
 Ended = tuple[Run, str | None]
 """A run that ended, and the last line of what it said if it failed."""
-
-Attempt = Generator[None, None, Ended]
-"""A run that goes on: yields until it has ended."""
 
 
 def folder_for(root: Path, label: str, config: str) -> Path:
@@ -84,8 +84,8 @@ def summary(run: Run) -> dict[str, Any] | None:
     return {**asdict(RunSummary.read(folder)), "folder": str(folder.path)}
 
 
-def attempt(run: Run, threads: int, device: int | None = None) -> Attempt:
-    """Run a fit in a process of its own, or go on with it, unless it is finished.
+def attempt(run: Run, threads: int, device: int | None = None, stop: Event | None = None) -> Ended:
+    """Run a fit in a process of its own, or go on with it, unless it is finished; returns when it has ended.
 
     If a process of an earlier session is still at it, that one is waited for.
 
@@ -93,19 +93,21 @@ def attempt(run: Run, threads: int, device: int | None = None) -> Attempt:
         run: Which.
         threads: That it may use.
         device: Which of the visible GPUs it may see; None for all.
-
-    Yields:
-        Whenever asked, as long as it goes on. If it is closed instead, the process is ended.
+        stop: Once set, the process is ended.
 
     Returns:
         The run, and why it failed if it did.
     """
+    stop = stop or Event()
     run.folder.mkdir(parents=True, exist_ok=True)
-    while (lock := try_lock(run.folder / ".lock")) is None:
-        yield
+    while (lock := try_lock_to_pass_on(run.folder / ".lock")) is None:
+        if stop.wait(_POLL):
+            return run, _STOPPED
     try:
         if (found := status(run)) == "finished":
             return run, None
+        if stop.is_set():
+            return run, _STOPPED
         write_atomically(run.config_file, run.config)
         resume = ["--ckpt_path", "last"] if found == "interrupted" else []
         command = [sys.executable, "-m", "sparsity", "fit", "--config", str(run.config_file), *resume]
@@ -121,8 +123,8 @@ def attempt(run: Run, threads: int, device: int | None = None) -> Attempt:
                 pass_fds=(lock,),
             )
         try:
-            while process.poll() is None:
-                yield
+            while process.poll() is None and not stop.wait(_POLL):
+                pass
         finally:
             _end(process)
         failed = summary(run) is None

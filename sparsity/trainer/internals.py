@@ -4,11 +4,11 @@ Whatever of Lightning or jsonargparse this project needs beyond their public int
 `sparsity.trainer.lean_loop`, which is only imported with a version that is listed here.
 """
 
-from importlib.metadata import version
 from typing import Any
 
 import pytorch_lightning as pl
 from jsonargparse import ArgumentParser, Namespace
+from pytorch_lightning.__version__ import version
 
 COMPARED_LIGHTNING = ("2.6.1", "2.6.6")
 """The versions of Lightning whose training epoch the lean loop was compared with, step by step."""
@@ -19,7 +19,7 @@ def use_lean_loop(trainer: pl.Trainer) -> None:
 
     With a version of Lightning that it was not compared with, the loop is Lightning's own, which is slower.
     """
-    if version("pytorch-lightning") in COMPARED_LIGHTNING:
+    if version in COMPARED_LIGHTNING:
         from sparsity.trainer.lean_loop import LeanEpochLoop
 
         loop = trainer.fit_loop.epoch_loop

@@ -123,7 +123,9 @@ def test_what_is_no_study_is_refused(text: str, tmp_path: Path) -> None:
         read_grid(tmp_path / "nowhere.yaml")
 
 
-@pytest.mark.parametrize(("name", "runs"), [("quick", 12), ("thesis_fc", 45), ("thesis_resnet", 45)])
+@pytest.mark.parametrize(
+    ("name", "runs"), [("quick", 12), ("thesis_fc", 45), ("thesis_resnet", 45), ("variants_fc", 36)]
+)
 def test_the_studies_in_the_tree_have_the_runs_that_they_promise(name: str, runs: int) -> None:
     assert len(read_grid(ROOT / "configs" / "studies" / f"{name}.yaml")) == runs
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from sparsity.study.locks import try_lock
+from sparsity.study.locks import try_lock_to_pass_on
 
 ROOT = Path(__file__).parent.parent.parent
 BASE = {
@@ -175,7 +175,7 @@ def test_interrupted_it_ends_its_runs_and_says_how_to_go_on(study: Any, tmp_path
         _, said = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "the same command goes on where it was" in said
-    locks = [try_lock(path / ".lock") for path in (folder / "runs").iterdir()]
+    locks = [try_lock_to_pass_on(path / ".lock") for path in (folder / "runs").iterdir()]
     assert locks
     assert None not in locks  # no process holds one
     for lock in filter(None, locks):

@@ -157,7 +157,7 @@ def test_it_steps_aside_where_more_than_callbacks_takes_part(
 
 
 def test_another_version_of_lightning_keeps_its_own_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(internals, "version", lambda package: "2.7.0")
+    monkeypatch.setattr(internals, "version", "2.7.0")
     trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
     use_lean_loop(trainer)
     assert type(trainer.fit_loop.epoch_loop) is _TrainingEpochLoop
