@@ -45,6 +45,9 @@ class TopologyAnalysis(Callback):
 
     Args:
         figures: Draw figures too, which takes most of the time.
+
+    Example:
+        >>> trainer = pl.Trainer(callbacks=[Random(density=0.1), TopologyAnalysis(figures=False)])
     """
 
     def __init__(self, figures: bool = True) -> None:
@@ -130,6 +133,9 @@ class NetworkComparison(Callback):
 
     Raises:
         SparsityError: Before training, if a reference cannot be read or is of another architecture.
+
+    Example:
+        >>> trainer = pl.Trainer(callbacks=[Random(density=0.1), NetworkComparison(images=100)])
     """
 
     def __init__(self, references: Sequence[str] = (), images: int = 256, figures: bool = True) -> None:

@@ -39,6 +39,15 @@ class FixedMask(PruningCallback):
     Args:
         rescale: `kept_fan_in` gives each unit's kept weights the norm that all of them had, which is the same
             initialisation at their number; deep networks without normalisation layers lose their signal otherwise.
+
+    Example:
+        >>> class FirstInputs(FixedMask):
+        ...     def find_mask(self, trainer, pl_module):
+        ...         layers = masked_layers(pl_module.network)
+        ...         columns = {name: torch.arange(layer.weight[0].numel()) for name, layer in layers.items()}
+        ...         first = {name: column < self.density * len(column) for name, column in columns.items()}
+        ...         return {n: first[n].view(1, *w.weight.shape[1:]).expand_as(w.weight) for n, w in layers.items()}
+        >>> trainer = pl.Trainer(callbacks=[FirstInputs(density=0.25)])
     """
 
     rescale: Rescale = "none"
@@ -77,7 +86,14 @@ class FixedMask(PruningCallback):
 
 @dataclass(kw_only=True, eq=False)
 class PruneBeforeTraining(FixedMask):
-    """Prunes the untrained network by a saliency of its weights, in one shot. A subclass says by which."""
+    """Prunes the untrained network by a saliency of its weights, in one shot. A subclass says by which.
+
+    Example:
+        >>> class Smallest(PruneBeforeTraining):
+        ...     def saliency(self, trainer, pl_module):
+        ...         return lambda network: {name: -s for name, s in magnitude_saliency(network).items()}
+        >>> trainer = pl.Trainer(callbacks=[Smallest(density=0.1, min_kept=1)])
+    """
 
     iterations: int = field(default=1, init=False)
     schedule: Schedule = field(default="exponential", init=False)
@@ -114,6 +130,12 @@ class PruneIteratively(PruneBeforeTraining):
 
     Raises:
         SparsityError: If an argument is out of its range.
+
+    Example:
+        >>> class MagnitudeInSteps(PruneIteratively):
+        ...     def saliency(self, trainer, pl_module):
+        ...         return magnitude_saliency
+        >>> trainer = pl.Trainer(callbacks=[MagnitudeInSteps(density=0.1, iterations=10)])
     """
 
     iterations: int = 1
@@ -131,6 +153,9 @@ class Random(PruneBeforeTraining):
 
     Args:
         seed: Seed of the draw; by default the run's.
+
+    Example:
+        >>> trainer = pl.Trainer(callbacks=[Random(density=0.1, allocation="erk")])
     """
 
     seed: int | None = None
@@ -149,6 +174,9 @@ class Clustered(PruneBeforeTraining):
         allocation: How the kept weights are spread over layers, each of which is filled on its own: erk (Evci et al.
             2020), uniform, balanced, smart_ratio, densities in [0, 1] by layer or in their order, or a checkpoint to
             take them from. Runs do not care which inputs are alive: an output layer with few weights loses classes.
+
+    Example:
+        >>> trainer = pl.Trainer(callbacks=[Clustered(density=0.1, rescale="kept_fan_in")])
     """
 
     seed: int | None = None
@@ -163,7 +191,11 @@ class Clustered(PruneBeforeTraining):
 
 @dataclass(kw_only=True, eq=False)
 class Magnitude(PruneBeforeTraining):
-    """Keeps the largest weights of the network as it is when the fit starts (Han et al. 2015)."""
+    """Keeps the largest weights of the network as it is when the fit starts (Han et al. 2015).
+
+    Example:
+        >>> trainer = pl.Trainer(callbacks=[Magnitude(density=0.1, min_kept=1)])
+    """
 
     @override
     def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
@@ -172,7 +204,11 @@ class Magnitude(PruneBeforeTraining):
 
 @dataclass(kw_only=True, eq=False)
 class LAMP(PruneBeforeTraining):
-    """Keeps the weights that are large among those of their layer: layer-adaptive magnitude (Lee et al. 2021)."""
+    """Keeps the weights that are large among those of their layer: layer-adaptive magnitude (Lee et al. 2021).
+
+    Example:
+        >>> trainer = pl.Trainer(callbacks=[LAMP(density=0.1)])
+    """
 
     @override
     def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
@@ -184,7 +220,6 @@ class SynFlow(PruneIteratively):
     """Iterative synaptic-flow pruning, without data (Tanaka et al. 2020); computed in float64.
 
     Example:
-        >>> from sparsity.callbacks import SynFlow
         >>> trainer = pl.Trainer(callbacks=[SynFlow(density=0.05)])
     """
 
@@ -212,6 +247,9 @@ class MaskFrom(FixedMask):
 
     Raises:
         SparsityError: Before training, if the checkpoint cannot be read or its masks do not fit.
+
+    Example:
+        >>> trainer = pl.Trainer(callbacks=[MaskFrom("lightning_logs/version_0/checkpoints/best.ckpt")])
     """
 
     mask_from: str = field(kw_only=False)

@@ -39,6 +39,9 @@ class SparseCheckpoint(Checkpoint):
 
     Raises:
         SparsityError: If `every_n_train_steps` is not positive.
+
+    Example:
+        >>> trainer = pl.Trainer(callbacks=[Random(density=0.1), SparseCheckpoint(monitor="val/loss", mode="min")])
     """
 
     def __init__(

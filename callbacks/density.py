@@ -34,6 +34,9 @@ class DensityMonitor(Callback):
 
     Args:
         table: Print a table of the layers once the mask is final.
+
+    Example:
+        >>> trainer = pl.Trainer(callbacks=[Random(density=0.1), DensityMonitor()])
     """
 
     def __init__(self, table: bool = True) -> None:

@@ -24,6 +24,9 @@ class StopOnDivergence(Callback):
     step, so it looks every `trainer.log_every_n_steps` steps. A loss scaler skips steps whose gradients overflow,
     which is no error; a loss that is not finite itself is one under a scaler, too. To find the layer, the step's
     forward pass runs once more, under automatic optimisation only: a module's own steps would move its weights.
+
+    Example:
+        >>> trainer = pl.Trainer(callbacks=[StopOnDivergence()])
     """
 
     def __init__(self) -> None:

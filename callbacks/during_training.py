@@ -39,6 +39,16 @@ class PruneDuringTraining(PruningCallback):
     Raises:
         SparsityError: If an argument is out of its range; before training if the run's length is not known, or too
             short.
+
+    Example:
+        >>> class Linearly(PruneDuringTraining):
+        ...     is_final = False
+        ...
+        ...     def new_mask(self, network, step, steps):
+        ...         self.is_final = step == steps
+        ...         count = self.count(network, step, steps, "linear")
+        ...         return self.highest(network, magnitude_saliency(network), count)
+        >>> trainer = pl.Trainer(callbacks=[Linearly(density=0.1)], max_epochs=20)
     """
 
     mask_moves_in_training: ClassVar[bool] = True
@@ -178,6 +188,9 @@ class GradualMagnitude(PruneDuringTraining):
 
     Args:
         start: When to begin, as a fraction of the run's steps, in [0, 1).
+
+    Example:
+        >>> trainer = pl.Trainer(callbacks=[GradualMagnitude(density=0.1)], max_epochs=20)
     """
 
     start: float = 0.2
@@ -221,6 +234,12 @@ class SparseTraining(PruneDuringTraining):
             smart_ratio, densities in [0, 1] by layer or in their order, or a checkpoint to take them from.
         rescale: `kept_fan_in` gives each unit's first weights the norm that all of them had, which is the same
             initialisation at their number (Evci et al. 2022); `none` leaves them as they are.
+
+    Example:
+        >>> class LargestGrow(SparseTraining):
+        ...     def growth(self, network, step):
+        ...         return magnitude_saliency(network)
+        >>> trainer = pl.Trainer(callbacks=[LargestGrow(density=0.1)], max_epochs=20)
     """
 
     drop_fraction: float = 0.3
@@ -275,7 +294,11 @@ class SparseTraining(PruneDuringTraining):
 
 @dataclass(kw_only=True, eq=False)
 class SET(SparseTraining):
-    """Sparse evolutionary training: weights grow at random (Mocanu et al. 2018)."""
+    """Sparse evolutionary training: weights grow at random (Mocanu et al. 2018).
+
+    Example:
+        >>> trainer = pl.Trainer(callbacks=[SET(density=0.1, drop_fraction=0.2)], max_epochs=20)
+    """
 
     @override
     def growth(self, network: nn.Module, step: int) -> Saliency:
@@ -284,7 +307,11 @@ class SET(SparseTraining):
 
 @dataclass(kw_only=True, eq=False)
 class RigL(SparseTraining):
-    """Rigging the lottery: weights grow where the loss has the largest gradient (Evci et al. 2020)."""
+    """Rigging the lottery: weights grow where the loss has the largest gradient (Evci et al. 2020).
+
+    Example:
+        >>> trainer = pl.Trainer(callbacks=[RigL(density=0.1, interval=50)], max_epochs=20)
+    """
 
     @override
     def growth(self, network: nn.Module, step: int) -> Saliency:

@@ -31,6 +31,9 @@ class EdgePopup(ScoreSearch):
 
     Raises:
         SparsityError: If an argument is out of its range; before training if the epochs do not add up.
+
+    Example:
+        >>> trainer = pl.Trainer(callbacks=[EdgePopup(density=0.3)], max_epochs=20)
     """
 
     scope: Scope = "layer"

@@ -51,6 +51,9 @@ class GemMiner(ScoreSearch):
 
     Raises:
         SparsityError: If an argument is out of its range; before training if the epochs do not add up.
+
+    Example:
+        >>> trainer = pl.Trainer(callbacks=[GemMiner(density=0.05, search_epochs=10)], max_epochs=20)
     """
 
     penalty: Penalty = "l2"

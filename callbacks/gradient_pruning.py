@@ -27,6 +27,12 @@ class PruneByGradient(PruneIteratively):
 
     Raises:
         SparsityError: If an argument is out of its range; before training if batches are not (images, labels).
+
+    Example:
+        >>> class Sensitive(PruneByGradient):
+        ...     def score(self, network, images, labels, average):
+        ...         return snip_saliency(network, images, labels, average=average)
+        >>> trainer = pl.Trainer(callbacks=[Sensitive(density=0.1)])
     """
 
     samples_per_class: int = 10
@@ -51,7 +57,11 @@ class PruneByGradient(PruneIteratively):
 
 @dataclass(kw_only=True, eq=False)
 class SNIP(PruneByGradient):
-    """Keeps the weights that the loss is most sensitive to, `|dL/dw * w|` (Lee et al. 2019)."""
+    """Keeps the weights that the loss is most sensitive to, `|dL/dw * w|` (Lee et al. 2019).
+
+    Example:
+        >>> trainer = pl.Trainer(callbacks=[SNIP(density=0.05, samples_per_class=5)])
+    """
 
     @override
     def score(
@@ -66,6 +76,9 @@ class GraSP(PruneByGradient):
 
     Args:
         temperature: Divides the logits, above 0 (Wang et al. use 200).
+
+    Example:
+        >>> trainer = pl.Trainer(callbacks=[GraSP(density=0.05)])
     """
 
     temperature: float = 200.0

@@ -37,6 +37,12 @@ class KeepMasks(Callback):
 
     Of a network with zeros and no masks, what is zero stays zero. In every stage, a checkpoint with masks is loaded
     with them, also into a network that has none yet.
+
+    Example:
+        >>> network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> add_masks(network)
+        >>> set_mask(network, {"0": torch.rand(3, 4) < 0.5})
+        >>> trainer = pl.Trainer(callbacks=[KeepMasks()])
     """
 
     def __init__(self) -> None:

@@ -40,6 +40,9 @@ class IterativeMagnitude(PruningCallback):
 
     Raises:
         SparsityError: If an argument is out of its range; before training if the epochs do not suffice.
+
+    Example:
+        >>> trainer = pl.Trainer(callbacks=[IterativeMagnitude(density=0.2, rounds=3)], max_epochs=20)
     """
 
     mask_moves_in_training: ClassVar[bool] = True

@@ -13,6 +13,9 @@ class QuietProgressBar(RichProgressBar):
 
     Args:
         refresh_rate: Updates per second at most; an epoch's first and last batch always make one.
+
+    Example:
+        >>> trainer = pl.Trainer(callbacks=[QuietProgressBar()])
     """
 
     def __init__(self, refresh_rate: int = 10) -> None:

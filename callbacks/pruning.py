@@ -49,6 +49,22 @@ class PruningCallback(KeepMasks, ABC):
     Raises:
         SparsityError: If an argument is out of its range; before training if the density or allocation cannot be
             met, if a run has two pruners, or if weight averaging would break the masks.
+
+    Example:
+        >>> class Halves(PruningCallback):
+        ...     def reset(self):
+        ...         super().reset()
+        ...         self.kept = 1.0
+        ...
+        ...     @property
+        ...     def is_final(self):
+        ...         return self.kept == self.density
+        ...
+        ...     def on_train_epoch_end(self, trainer, pl_module):
+        ...         network, self.kept = pl_module.network, max(self.kept / 2, self.density)
+        ...         count = round(self.kept * sum(sizes(network).values()))
+        ...         self.prune_to(trainer, self.highest(network, magnitude_saliency(network), count))
+        >>> trainer = pl.Trainer(callbacks=[Halves(density=0.2)])
     """
 
     mask_moves_in_training: ClassVar[bool] = False

@@ -41,6 +41,10 @@ class ScoreSearch(PruningCallback):
 
     Raises:
         SparsityError: If an argument is out of its range; before training if the epochs do not add up.
+
+    Example:
+        >>> issubclass(GemMiner, ScoreSearch) and issubclass(EdgePopup, ScoreSearch)
+        True
     """
 
     mask_moves_in_training: ClassVar[bool] = True
