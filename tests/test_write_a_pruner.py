@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 
+from sparsity.interop import load_masks
+from sparsity.networks import FC
+
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "write_a_pruner.md").read_text()
 
 
 @pytest.fixture
 def _my_pruner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
-    (tmp_path / "my_pruner.py").write_text(code)
+    code = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    (tmp_path / "my_pruner.py").write_text("\n\n".join(code))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "my_pruner", raising=False)
     monkeypatch.chdir(ROOT)
@@ -42,3 +45,17 @@ def test_its_help_has_the_options_of_the_base_class(sparsity: Any) -> None:
     assert outcome.code == 0
     for option in ("density", "scope", "allocation", "min_kept", "rescale"):
         assert f"--pruner.{option}" in outcome.out
+
+
+@pytest.mark.usefixtures("_my_pruner")
+def test_an_option_of_its_own_is_known_and_used(sparsity: Any, tmp_path: Path) -> None:
+    run, ask = (command.replace("LargeInUnit", "LargeOrLucky") for command in commands())
+    assert "--pruner.luck LUCK" in sparsity(*shlex.split(ask)).out
+    short = ["--trainer.max_epochs", "1", "--trainer.callbacks", "null", "--trainer.enable_progress_bar", "false"]
+    found = []
+    for place, luck in enumerate(("0", "5")):
+        folder = ["--pruner.luck", luck, "--trainer.default_root_dir", tmp_path / str(place)]
+        assert sparsity(*shlex.split(run), *short, *folder).code == 0
+        (file,) = (tmp_path / str(place)).rglob("last.ckpt")
+        found.append(load_masks(file, FC())["fc2"])
+    assert not found[0].equal(found[1])

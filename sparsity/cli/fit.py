@@ -34,7 +34,7 @@ class SaveConfig(SaveConfigCallback):
     @override
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if (folder := run_folder(trainer)) is not None:
-            self.parser.save(self.config, str(folder.config_file), skip_none=False, multifile=False)
+            self.parser.save(self.config, str(folder.config_file), skip_unset=False, multifile=False)
 
 
 class Fit:

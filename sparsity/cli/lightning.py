@@ -127,16 +127,27 @@ class SparsityCLI(LightningCLI):
             super()._set_seed()
 
     @override
+    def _add_instantiators(self) -> None:
+        """Not here by a method that jsonargparse calls deprecated, but where they are used."""
+
+    @override
+    def _dump_config(self) -> None:
+        """As Lightning's, without an argument that jsonargparse calls deprecated."""
+        if not hasattr(self, "config_dump"):
+            config = yaml.safe_load(self.parser.dump(self.config, skip_link_targets=False, skip_unset=False))
+            self.config_dump = config[self.subcommand]
+
+    @override
     def instantiate_classes(self) -> None:
         with blaming(f"the configuration of {self.subcommand}"):
             config = self.config[self.config.subcommand]
             require_classes(config)
             parser = self._parser(self.subcommand)
-            self._settings = settings_of(yaml.safe_load(parser.dump(config, skip_none=False)))
+            self._settings = settings_of(yaml.safe_load(parser.dump(config, skip_unset=False)))
             weights = config.model.weights
             if config.get("ckpt_path"):
                 config.model.weights = None  # the checkpoint's own replace them, and their file may be gone
-            self.config_init = instantiate(self.parser, self.config)
+            self.config_init = instantiate(self.parser, self.config, self)
             config.model.weights = weights
             self.datamodule = self._get(self.config_init, "data")
             self.model = self._get(self.config_init, "model")

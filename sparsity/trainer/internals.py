@@ -4,11 +4,14 @@ Whatever of Lightning or jsonargparse this project needs beyond their public int
 `sparsity.trainer.lean_loop`, which is only imported with a version that is listed here.
 """
 
+import warnings
+from inspect import signature
 from typing import Any
 
 import pytorch_lightning as pl
 from jsonargparse import ArgumentParser, Namespace
 from pytorch_lightning.__version__ import version
+from pytorch_lightning.cli import LightningCLI, _get_module_type, _InstantiatorFn
 
 COMPARED_LIGHTNING = ("2.6.1", "2.6.6")
 """The versions of Lightning whose training epoch the lean loop was compared with, step by step."""
@@ -26,10 +29,26 @@ def use_lean_loop(trainer: pl.Trainer) -> None:
         trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, loop.min_steps, loop.max_steps)
 
 
-def instantiate(parser: ArgumentParser, config: Namespace) -> Namespace:
-    """Make objects of the classes that a config names; jsonargparse before 4.52 has another name for it."""
-    make = getattr(parser, "instantiate", None) or parser.instantiate_classes
-    made: Namespace = make(config)
+def instantiate(parser: ArgumentParser, config: Namespace, cli: LightningCLI | None = None) -> Namespace:
+    """Make objects of the classes that a config names.
+
+    Args:
+        parser: Of the config.
+        config: As it was parsed.
+        cli: Whose model and data remember what they were made of, as hyper-parameters.
+    """
+    remembering = [] if cli is None else [
+        (_InstantiatorFn(cli=cli, key="model"), _get_module_type(cli._model_class), cli.subclass_mode_model),
+        (_InstantiatorFn(cli=cli, key="data"), _get_module_type(cli._datamodule_class), cli.subclass_mode_data),
+    ]  # fmt: skip
+    if "instantiators" in signature(parser.instantiate).parameters:
+        made: Namespace = parser.instantiate(config, instantiators=remembering)
+        return made
+    with warnings.catch_warnings():  # jsonargparse before 4.53 has but a method that it calls deprecated
+        warnings.simplefilter("ignore")
+        for function, kind, with_subclasses in remembering:
+            parser.add_instantiator(function, kind, subclasses=with_subclasses)
+    made = parser.instantiate(config)
     return made
 
 
