@@ -8,9 +8,10 @@ array (`layer_weights`), or one layer's array; results are small frozen dataclas
 from sparsity.analysis.activations.correlation import ActivationCorrelation, LayerCorrelation, activation_correlation
 from sparsity.analysis.activations.maps import ExcitingPatches, exciting_patches, feature_maps, first_layer_map
 from sparsity.analysis.activations.responses import Point, responses
-from sparsity.analysis.comparison.distance import Align, layer_distance, network_distance, unit_distances
+from sparsity.analysis.comparison.distance import layer_distance, network_distance, unit_distances
 from sparsity.analysis.comparison.measures import MEASURES, DistanceMeasure, Measure
 from sparsity.analysis.comparison.overlap import LayerOverlap, MaskOverlap, mask_overlap
+from sparsity.analysis.comparison.prepared import Align
 from sparsity.analysis.comparison.results import LayerDistance, NetworkDistance
 from sparsity.analysis.records import layer_rows, to_dict, unit_rows
 from sparsity.analysis.topology.connectivity import Connectivity, LayerConnectivity, connectivity, effective_masks

@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sparsity.analysis.activations.responses import Point
-from sparsity.analysis.comparison.distance import Align
 from sparsity.analysis.comparison.measures import MEASURES, pair_means
 from sparsity.analysis.comparison.networks import Names, comparable_groups, compare, require_alignable
+from sparsity.analysis.comparison.prepared import Align
 from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.output import claim_folder, write_comparisons, write_json, write_topologies
 from sparsity.analysis.topology.network import summary, topology

@@ -1,6 +1,9 @@
 """Convergent learning (Li et al. 2015): do two networks have units that answer alike?"""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
+from typing import NamedTuple, cast
 
 import numpy as np
 from torch import Tensor, nn
@@ -10,7 +13,7 @@ from sparsity.analysis.assignment import assign
 from sparsity.analysis.records import PER_UNIT
 from sparsity.errors import SparsityError
 from sparsity.graph.layers import analysed_layers, weight_of
-from sparsity.graph.weights import FloatArray, IntArray
+from sparsity.graph.weights import BoolArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,29 +69,71 @@ def activation_correlation(
     Raises:
         SparsityError: If the networks' layers differ in number, units or positions, or images do not fit.
     """
-    layers_a, layers_b = analysed_layers(network_a), analysed_layers(network_b)
-    units_a, units_b = ([len(weight_of(layer)) for layer in ls.values()] for ls in (layers_a, layers_b))
-    if units_a != units_b:
-        raise SparsityError(
-            f"only networks with the same units per layer can be matched; these have {units_a} and {units_b}"
-        )
+    (found,) = activation_correlations({"a": network_a, "b": network_b}, images, point, batch_size).values()
+    return found
+
+
+def activation_correlations(
+    networks: Mapping[str, nn.Module], images: Tensor, point: Point = "post", batch_size: int = 32
+) -> dict[tuple[str, str], ActivationCorrelation]:
+    """Correlate every two of some networks, as `activation_correlation` does; every network sees every image once.
+
+    Args:
+        networks: By name; left unchanged.
+        images: `[n, *input_shape]`.
+        point: As in `responses`.
+        batch_size: Images at a time; a matter of memory only, of which responses of all networks take some.
+
+    Returns:
+        By the names of the two, in the order of `networks`.
+
+    Raises:
+        SparsityError: As `activation_correlation`.
+    """
+    layers = {network: list(analysed_layers(module).items()) for network, module in networks.items()}
+    _require_same_units([[len(weight_of(layer)) for _, layer in found] for found in layers.values()])
     if len(images) == 0:
         raise SparsityError("there are no images to correlate responses over; give at least one")
-    moments = {name: _Moments(units) for name, units in zip(layers_a, units_a, strict=True)}
+    first = next(iter(layers.values()))
+    moments = [_LayerMoments(list(networks), len(weight_of(layer))) for _, layer in first]
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
-        answers_a = responses(network_a, batch, point)
-        answers_b = responses(network_b, batch, point)
-        for name_a, name_b in zip(layers_a, layers_b, strict=True):
-            x = _columns(answers_a[name_a], layers_a[name_a])
-            y = _columns(answers_b[name_b], layers_b[name_b])
-            if len(x) != len(y):
-                raise SparsityError(
-                    f"layers {name_a!r} and {name_b!r} answer at different numbers of positions, "
-                    f"{len(x) // len(batch)} and {len(y) // len(batch)}"
-                )
-            moments[name_a].add(x, y)
-    layers = {name: _matched(moment.correlation()) for name, moment in moments.items()}
+        answers = {network: responses(module, batch, point) for network, module in networks.items()}
+        for place, of_all in enumerate(moments):
+            names = {network: found[place][0] for network, found in layers.items()}
+            columns = {
+                network: _columns(answers[network].pop(names[network]), found[place][1])
+                for network, found in layers.items()
+            }
+            _require_same_positions(names, columns, len(batch))
+            of_all.add(columns)
+    return {
+        (a, b): _whole(
+            {name: _matched(of_all.correlation(a, b)) for (name, _), of_all in zip(layers[a], moments, strict=True)}
+        )
+        for a, b in combinations(networks, 2)
+    }
+
+
+def _require_same_units(units: Sequence[Sequence[int]]) -> None:
+    for others in units[1:]:
+        if others != units[0]:
+            raise SparsityError(
+                f"only networks with the same units per layer can be matched; these have {units[0]} and {others}"
+            )
+
+
+def _require_same_positions(names: Mapping[str, str], columns: Mapping[str, FloatArray], images: int) -> None:
+    (first, of_first), *others = columns.items()
+    for other, of_other in others:
+        if len(of_other) != len(of_first):
+            raise SparsityError(
+                f"layers {names[first]!r} and {names[other]!r} answer at different numbers of positions, "
+                f"{len(of_first) // images} and {len(of_other) // images}"
+            )
+
+
+def _whole(layers: dict[str, LayerCorrelation]) -> ActivationCorrelation:
     return ActivationCorrelation(
         layers,
         one_to_one=float(np.mean([layer.one_to_one for layer in layers.values()])),
@@ -114,35 +159,68 @@ def _columns(response: Tensor, layer: nn.Module) -> FloatArray:
     return columns.cpu().double().numpy()
 
 
+class _LayerMoments:
+    """Of one layer of several networks: every network's moments, and the cross-products of every two.
+
+    Args:
+        networks: Their names.
+        units: Of the layer, in all of them.
+    """
+
+    def __init__(self, networks: Sequence[str], units: int) -> None:
+        self._of = {network: _Moments(units) for network in networks}
+        self._cross = {pair: np.zeros((units, units)) for pair in combinations(networks, 2)}
+
+    def add(self, columns: Mapping[str, FloatArray]) -> None:
+        """Take in a batch: `[rows, units]` of each network."""
+        steps = {network: self._of[network].add(found) for network, found in columns.items()}
+        for (a, b), cross in self._cross.items():
+            x, y = steps[a], steps[b]
+            cross += x.apart.T @ y.apart + np.outer(x.shift, y.shift) * x.share
+
+    def correlation(self, a: str, b: str) -> FloatArray:
+        """`[units, units]`; 0 for constant units, told by their range since rounding leaves them some variance."""
+        x, y = self._of[a], self._of[b]
+        both, norm = np.outer(x.varies, y.varies), np.outer(x.scale, y.scale)
+        cross = self._cross[a, b]
+        return np.clip(np.divide(cross, norm, out=np.zeros_like(norm), where=both & (norm > 0)), -1, 1)
+
+
+class _Step(NamedTuple):
+    """What a batch adds to the cross-products: deviations from its mean, and how far that is from the mean before."""
+
+    apart: FloatArray
+    shift: FloatArray
+    share: float
+
+
 class _Moments:
-    """Means, variances and cross-products of two sets of units, merged batch by batch (Chan et al. 1983)."""
+    """Means and variances of one network's units, merged batch by batch (Chan et al. 1983)."""
 
     def __init__(self, units: int) -> None:
-        self.count = 0
-        self.mean = np.zeros((2, units))
-        self.squares = np.zeros((2, units))
-        self.cross = np.zeros((units, units))
-        self.low = np.full((2, units), np.inf)
-        self.high = np.full((2, units), -np.inf)
+        self._count = 0
+        self._mean = np.zeros(units)
+        self._squares = np.zeros(units)
+        self._low = np.full(units, np.inf)
+        self._high = np.full(units, -np.inf)
 
-    def add(self, x: FloatArray, y: FloatArray) -> None:
-        """Take in a batch: `[rows, units]` of each network."""
-        rows = len(x)
-        mean = np.stack([x.mean(axis=0), y.mean(axis=0)])
-        x_apart, y_apart = x - mean[0], y - mean[1]
-        shift = mean - self.mean
-        share = self.count * rows / (self.count + rows)
-        self.squares += np.stack([(x_apart**2).sum(axis=0), (y_apart**2).sum(axis=0)]) + shift**2 * share
-        self.cross += x_apart.T @ y_apart + np.outer(shift[0], shift[1]) * share
-        self.count += rows
-        self.mean += shift * rows / self.count
-        self.low = np.minimum(self.low, [x.min(axis=0), y.min(axis=0)])
-        self.high = np.maximum(self.high, [x.max(axis=0), y.max(axis=0)])
+    def add(self, x: FloatArray) -> _Step:
+        """Take in a batch `[rows, units]`."""
+        rows, mean = len(x), x.mean(axis=0)
+        step = _Step(x - mean, mean - self._mean, self._count * rows / (self._count + rows))
+        self._squares += (step.apart**2).sum(axis=0) + step.shift**2 * step.share
+        self._count += rows
+        self._mean += step.shift * rows / self._count
+        self._low = np.minimum(self._low, x.min(axis=0))
+        self._high = np.maximum(self._high, x.max(axis=0))
+        return step
 
-    def correlation(self) -> FloatArray:
-        """`[units, units]`; 0 for constant units, told by their range since rounding leaves them some variance."""
-        scale = np.sqrt(self.squares)
-        varies = (self.low < self.high) & (scale > 0)
-        both = np.outer(varies[0], varies[1])
-        norm = np.outer(scale[0], scale[1])
-        return np.clip(np.divide(self.cross, norm, out=np.zeros_like(norm), where=both & (norm > 0)), -1, 1)
+    @property
+    def scale(self) -> FloatArray:
+        """`[units]`, the root of the summed squares of deviations."""
+        return cast(FloatArray, np.sqrt(self._squares))
+
+    @property
+    def varies(self) -> BoolArray:
+        """`[units]`, whether a unit's responses differ at all."""
+        return (self._low < self._high) & (self.scale > 0)

@@ -1,8 +1,7 @@
 """Distances of layers and networks whose units have no fixed order: match the units, then compare."""
 
-from collections.abc import Sequence
 from functools import partial
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -10,12 +9,11 @@ from torch import nn
 
 from sparsity.analysis.assignment import assign, assign_breaking_ties
 from sparsity.analysis.comparison.measures import distance_measures
+from sparsity.analysis.comparison.prepared import Align, Prepared
 from sparsity.analysis.comparison.results import LayerDistance, NetworkDistance
 from sparsity.errors import SparsityError
-from sparsity.graph.chain import chain_weights, permute_inputs, what_units_feed
-from sparsity.graph.weights import Array, FloatArray, IntArray, Weights, as_weights, unit_vectors
-
-Align = Literal["independent", "propagate"]
+from sparsity.graph.chain import permute_inputs
+from sparsity.graph.weights import Array, FloatArray, IntArray, Weights, unit_vectors
 
 
 def unit_distances(a: Array, b: Array, measure: str) -> FloatArray:
@@ -91,34 +89,34 @@ def network_distance(
         SparsityError: If the networks' layers differ in number or shape, the measure is unknown, or `propagate` is
             asked for networks that are not chains.
     """
-    if align not in ("independent", "propagate"):
-        raise SparsityError(f"there is no alignment called {align!r}; there are independent, propagate")
-    read = as_weights if align == "independent" else chain_weights
-    weights_a, weights_b = read(a), read(b)
-    shapes_a, shapes_b = ([list(w.shape) for w in weights.values()] for weights in (weights_a, weights_b))
+    return prepared_distance(Prepared(a, align), Prepared(b, align), measure)
+
+
+def prepared_distance(a: Prepared, b: Prepared, measure: str) -> NetworkDistance:
+    """The same of networks that are prepared, both for the same alignment."""
+    shapes_a, shapes_b = ([list(weight.shape) for weight in one.weights.values()] for one in (a, b))
     if shapes_a != shapes_b:
         raise SparsityError(
             f"only networks with the same layer shapes can be compared; these have {shapes_a} and {shapes_b}"
         )
-    pairs = list(zip(weights_a.values(), weights_b.values(), strict=True))
-    if align == "independent":
-        distances = [layer_distance(layer_a, layer_b, measure) for layer_a, layer_b in pairs]
+    if a.align == "propagate":
+        distances = _propagated(a, b, measure)
     else:
-        distances = _propagated([layer for layer, _ in pairs], [layer for _, layer in pairs], measure)
-    layers = dict(zip(weights_a, distances, strict=True))
+        pairs = zip(a.weights.values(), b.weights.values(), strict=True)
+        distances = [layer_distance(layer_a, layer_b, measure) for layer_a, layer_b in pairs]
+    layers = dict(zip(a.weights, distances, strict=True))
     return NetworkDistance(layers, float(np.mean([layer.mean_matched for layer in distances])))
 
 
-def _propagated(a: Sequence[Array], b: Sequence[Array], measure: str) -> list[LayerDistance]:
-    fed_by_a, fed_by_b = what_units_feed(a), what_units_feed(b)
+def _propagated(a: Prepared, b: Prepared, measure: str) -> list[LayerDistance]:
     distances: list[LayerDistance] = []
-    for number, (layer_a, layer_b) in enumerate(zip(a, b, strict=True)):
+    for number, (layer_a, layer_b) in enumerate(zip(a.weights.values(), b.weights.values(), strict=True)):
         aligned = permute_inputs(layer_b, distances[-1].matching) if distances else layer_b
         cost = unit_distances(layer_a, aligned, measure)
-        if number == len(a) - 1:
+        if number == len(a.weights) - 1:
             matching = np.arange(len(layer_a))
         else:
-            matching = assign_breaking_ties(cost, partial(_unlike, fed_by_a[number], fed_by_b[number]))
+            matching = assign_breaking_ties(cost, partial(_unlike, a.fed[number], b.fed[number]))
         distances.append(_compared(layer_a, aligned, measure, cost, matching))
     return distances
 

@@ -5,11 +5,12 @@ from itertools import combinations
 
 from torch import Tensor, nn
 
-from sparsity.analysis.activations.correlation import activation_correlation
+from sparsity.analysis.activations.correlation import activation_correlations
 from sparsity.analysis.activations.responses import Point
-from sparsity.analysis.comparison.distance import Align, network_distance
+from sparsity.analysis.comparison.distance import prepared_distance
 from sparsity.analysis.comparison.measures import distance_measures
-from sparsity.analysis.comparison.overlap import mask_overlap
+from sparsity.analysis.comparison.overlap import overlap_of_masks
+from sparsity.analysis.comparison.prepared import Align, Prepared
 from sparsity.analysis.comparison.results import Comparison, Pair
 from sparsity.errors import SparsityError
 from sparsity.graph.chain import chain_weights
@@ -80,16 +81,18 @@ def compare(
         SparsityError: If the networks' layers differ, or `propagate` is asked for networks that are not chains.
     """
     names = list(networks)
+    prepared = {name: Prepared(network, align) for name, network in networks.items()}
+    correlations = None if images is None else activation_correlations(networks, images, point)
     pairs = []
     for a, b in track(list(combinations(names, 2))):
-        first, second = networks[a], networks[b]
+        first, second = prepared[a], prepared[b]
         pairs.append(
             Pair(
                 a=a,
                 b=b,
-                distances={measure: network_distance(first, second, measure, align) for measure in distance_measures()},
-                overlap=mask_overlap(first, second),
-                correlation=None if images is None else activation_correlation(first, second, images, point),
+                distances={measure: prepared_distance(first, second, measure) for measure in distance_measures()},
+                overlap=overlap_of_masks(first.masks, second.masks),
+                correlation=None if correlations is None else correlations[a, b],
             )
         )
     return Comparison(tuple(names), tuple(analysed_layers(networks[names[0]])), tuple(pairs))

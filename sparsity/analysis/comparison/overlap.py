@@ -1,12 +1,13 @@
 """How much two masks of the same network have in common, against chance."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import nn
 
 from sparsity.errors import SparsityError
-from sparsity.graph.weights import Weights, layer_masks
+from sparsity.graph.weights import BoolArray, Weights, layer_masks
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,11 @@ def mask_overlap(a: nn.Module | Weights, b: nn.Module | Weights) -> MaskOverlap:
     Raises:
         SparsityError: If the layers differ in number or shape.
     """
-    masks_a, masks_b = layer_masks(a), layer_masks(b)
+    return overlap_of_masks(layer_masks(a), layer_masks(b))
+
+
+def overlap_of_masks(masks_a: Mapping[str, BoolArray], masks_b: Mapping[str, BoolArray]) -> MaskOverlap:
+    """The same of masks by layer name."""
     shapes_a, shapes_b = ([list(mask.shape) for mask in masks.values()] for masks in (masks_a, masks_b))
     if shapes_a != shapes_b:
         raise SparsityError(f"only masks of the same layer shapes overlap; these have {shapes_a} and {shapes_b}")

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsity.analysis import activation_correlation, responses
-from sparsity.analysis.activations.correlation import _Moments
+from sparsity.analysis.activations.correlation import _LayerMoments
 from sparsity.errors import SparsityError
 from sparsity.masks import add_masks, set_mask
 from sparsity.networks import FC, ResNet
@@ -18,11 +18,11 @@ def test_streamed_correlations_agree_with_a_loop_over_pairs(seed, rows, batch):
     x, y = rng.normal(1e4, 1, (rows, 4)), rng.normal(0, 1e-3, (rows, 4))
     y[:, 1] = x[:, 0] * 3
     x[:, 3], y[:, 2] = 0.1, 0.0
-    moments = _Moments(4)
+    moments = _LayerMoments(["x", "y"], 4)
     for start in range(0, rows, batch):
-        moments.add(x[start : start + batch], y[start : start + batch])
+        moments.add({"x": x[start : start + batch], "y": y[start : start + batch]})
     expected = [[np.corrcoef(p, q)[0, 1] if np.ptp(p) > 0 and np.ptp(q) > 0 else 0.0 for q in y.T] for p in x.T]
-    np.testing.assert_allclose(moments.correlation(), expected, atol=1e-9)
+    np.testing.assert_allclose(moments.correlation("x", "y"), expected, atol=1e-9)
 
 
 def test_a_relabelled_network_is_matched_unit_by_unit():
