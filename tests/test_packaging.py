@@ -53,12 +53,13 @@ def test_a_wheel_holds_every_module_and_works_in_an_empty_folder(tmp_path: Path)
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
     subprocess.run(pip, check=True)
     (wheel,) = tmp_path.glob("*.whl")
-    inside = {name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".py")}
+    inside = {name for name in zipfile.ZipFile(wheel).namelist() if not re.search(r"\.dist-info/", name)}
     folders = {"sparsity": "sparsity", "callbacks": "sparsity/callbacks", "datamodules": "sparsity/datamodules"}
     expected = {
         f"{there}/{path.relative_to(ROOT / here)}"
         for here, there in folders.items()
-        for path in (ROOT / here).rglob("*.py")
+        for path in (ROOT / here).rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
     }
     assert inside == expected
     empty = tmp_path / "empty"
@@ -71,3 +72,10 @@ def test_a_wheel_holds_every_module_and_works_in_an_empty_folder(tmp_path: Path)
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (empty / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt").is_file()
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.path.insert(0, sys.argv.pop()); from sparsity.cli import main; "
+         "main(['report', 'lightning_logs', '--output', 'page'])", str(wheel)],
+        cwd=empty, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (empty / "page" / "index.html").is_file()

@@ -73,3 +73,17 @@ def test_rows_and_columns_have_headings() -> None:
     )
     assert [attributes.get("scope") for tag, attributes in found.seen if tag == "th"] == ["col"] * 3 + ["row"] * 2
     assert [attributes.get("class") for tag, attributes in found.seen if tag == "td"] == [None, "number"] * 2
+
+
+def test_only_what_the_functions_made_is_taken_as_html() -> None:
+    assert "<script" not in page("t", "l", [Section("a", "A", [EVIL])], "f")
+    assert "<script" not in details("t", EVIL)
+    assert "<p>x</p>" in details("t", paragraph("x"))
+
+
+def test_the_page_is_whole() -> None:
+    text = page("t", "l", [], "f")
+    assert text.startswith("<!DOCTYPE html>")
+    assert text.endswith("</html>\n")
+    assert "{{" not in text
+    assert "--text: #1d2329" in text
