@@ -43,12 +43,12 @@ def instantiate(parser: ArgumentParser, config: Namespace, cli: LightningCLI | N
     ]  # fmt: skip
     if "instantiators" in signature(parser.instantiate).parameters:
         made: Namespace = parser.instantiate(config, instantiators=remembering)
-        return made
-    with warnings.catch_warnings():  # jsonargparse before 4.53 has but a method that it calls deprecated
-        warnings.simplefilter("ignore")
-        for function, kind, with_subclasses in remembering:
-            parser.add_instantiator(function, kind, subclasses=with_subclasses)
-    made = parser.instantiate(config)
+    else:
+        with warnings.catch_warnings():  # jsonargparse before 4.53 has but a method that it calls deprecated
+            warnings.simplefilter("ignore")
+            for function, kind, with_subclasses in remembering:
+                parser.add_instantiator(function, kind, subclasses=with_subclasses)
+        made = parser.instantiate(config)
     return made
 
 
