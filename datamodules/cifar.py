@@ -25,13 +25,10 @@ class CIFAR10(ImageDataModule):
     Reads `cifar-10-batches-py/` below `data_dir`, and downloads it if it is not there.
 
     Args:
-        batch_size: Images per step and process.
-        val_size: Training images set aside for validation, the same ones in every run; 0 for no validation.
         data_dir: Folder of all data sets; by default the environment variable SPARSITY_DATA_DIR, else `data`.
-        num_workers: Processes that fetch batches; 0, fetching in the main process, is fastest for data in memory.
-        limit: Train on so many images only, the same ones in every run; by default on all.
         augment: Train on random crops of the images, padded with 4 zeros on each side, mirrored half of the time.
         verify: Accept the official files only; false loads as many images as there are, and says how many.
+        options: Those of `ImageDataModule`.
 
     Raises:
         SparsityError: If an argument is out of its range.
@@ -45,16 +42,9 @@ class CIFAR10(ImageDataModule):
     label_key: ClassVar[str] = "labels"
 
     def __init__(
-        self,
-        batch_size: int = 128,
-        val_size: int = 5000,
-        data_dir: str | None = None,
-        num_workers: int = 0,
-        limit: int | None = None,
-        augment: bool = True,
-        verify: bool = True,
+        self, *, data_dir: str | None = None, augment: bool = True, verify: bool = True, **options: Any
     ) -> None:
-        super().__init__(batch_size, val_size, num_workers, limit)
+        super().__init__(**options)
         self.data_dir = data_dir
         self.augment = augment
         self.verify = verify
@@ -122,18 +112,6 @@ class CIFAR100(CIFAR10):
     """Photographs (Krizhevsky 2009): 50,000 training and 10,000 test images of 3 x 32 x 32, 100 classes.
 
     Reads `cifar-100-python/` below `data_dir`, and downloads it if it is not there.
-
-    Args:
-        batch_size: Images per step and process.
-        val_size: Training images set aside for validation, the same ones in every run; 0 for no validation.
-        data_dir: Folder of all data sets; by default the environment variable SPARSITY_DATA_DIR, else `data`.
-        num_workers: Processes that fetch batches; 0, fetching in the main process, is fastest for data in memory.
-        limit: Train on so many images only, the same ones in every run; by default on all.
-        augment: Train on random crops of the images, padded with 4 zeros on each side, mirrored half of the time.
-        verify: Accept the official files only; false loads as many images as there are, and says how many.
-
-    Raises:
-        SparsityError: If an argument is out of its range.
     """
 
     num_classes = 100

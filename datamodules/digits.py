@@ -1,5 +1,7 @@
 """Digits: the small data set that comes with scikit-learn, for a first run without any download."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,10 +19,8 @@ class Digits(ImageDataModule):
     The originals have 8 x 8 pixels and are enlarged to MNIST's size. Nothing is ever downloaded.
 
     Args:
-        batch_size: Images per step and process.
         val_size: Training images set aside for validation, the same ones in every run; 0 for no validation.
-        num_workers: Processes that fetch batches; 0, fetching in the main process, is fastest for data in memory.
-        limit: Train on so many images only, the same ones in every run; by default on all.
+        options: Those of `ImageDataModule`.
 
     Raises:
         SparsityError: If an argument is out of its range.
@@ -31,10 +31,8 @@ class Digits(ImageDataModule):
     mean = (0.305,)
     std = (0.324,)
 
-    def __init__(
-        self, batch_size: int = 128, val_size: int = 200, num_workers: int = 0, limit: int | None = None
-    ) -> None:
-        super().__init__(batch_size, val_size, num_workers, limit)
+    def __init__(self, *, val_size: int = 200, **options: Any) -> None:
+        super().__init__(val_size=val_size, **options)
 
     @override
     def read(self, train: bool) -> tuple[Tensor, Tensor]:

@@ -50,7 +50,9 @@ class ImageDataModule(pl.LightningDataModule):
     augmentation: Callable[[Tensor, Generator], Tensor] | None = None
     """What happens to uint8 training images `[batch, *input_shape]`, given a generator for this batch."""
 
-    def __init__(self, batch_size: int, val_size: int, num_workers: int, limit: int | None) -> None:
+    def __init__(
+        self, batch_size: int = 128, val_size: int = 5000, num_workers: int = 0, limit: int | None = None
+    ) -> None:
         super().__init__()
         require_whole_number("batch_size", batch_size, at_least=1)
         require_whole_number("val_size", val_size, at_least=0)

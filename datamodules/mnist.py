@@ -3,7 +3,7 @@
 import math
 import struct
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,11 +28,8 @@ class MNIST(ImageDataModule):
     Reads `MNIST/raw/` below `data_dir`, and downloads it if it is not there.
 
     Args:
-        batch_size: Images per step and process.
-        val_size: Training images set aside for validation, the same ones in every run; 0 for no validation.
         data_dir: Folder of all data sets; by default the environment variable SPARSITY_DATA_DIR, else `data`.
-        num_workers: Processes that fetch batches; 0, fetching in the main process, is fastest for data in memory.
-        limit: Train on so many images only, the same ones in every run; by default on all.
+        options: Those of `ImageDataModule`.
 
     Raises:
         SparsityError: If an argument is out of its range.
@@ -44,15 +41,8 @@ class MNIST(ImageDataModule):
     std = (0.3081,)
     source: ClassVar[type[datasets.MNIST]] = datasets.MNIST
 
-    def __init__(
-        self,
-        batch_size: int = 128,
-        val_size: int = 5000,
-        data_dir: str | None = None,
-        num_workers: int = 0,
-        limit: int | None = None,
-    ) -> None:
-        super().__init__(batch_size, val_size, num_workers, limit)
+    def __init__(self, *, data_dir: str | None = None, **options: Any) -> None:
+        super().__init__(**options)
         self.data_dir = data_dir
 
     @property
@@ -101,16 +91,6 @@ class FashionMNIST(MNIST):
     """Images of clothing (Xiao et al. 2017): 60,000 training and 10,000 test images of 1 x 28 x 28, 10 classes.
 
     Reads `FashionMNIST/raw/` below `data_dir`, and downloads it if it is not there.
-
-    Args:
-        batch_size: Images per step and process.
-        val_size: Training images set aside for validation, the same ones in every run; 0 for no validation.
-        data_dir: Folder of all data sets; by default the environment variable SPARSITY_DATA_DIR, else `data`.
-        num_workers: Processes that fetch batches; 0, fetching in the main process, is fastest for data in memory.
-        limit: Train on so many images only, the same ones in every run; by default on all.
-
-    Raises:
-        SparsityError: If an argument is out of its range.
     """
 
     mean = (0.2860,)
