@@ -1,5 +1,7 @@
 """Digits: the small data set that comes with scikit-learn, for a first run without any download."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,19 +13,11 @@ from sparsity.seeding import named_generator
 TEST_SHARE = 0.2
 
 
+@dataclass(eq=False)
 class Digits(ImageDataModule):
     """Handwritten digits that come with scikit-learn: 1,438 training and 359 test images of 1 x 28 x 28, 10 classes.
 
     The originals have 8 x 8 pixels and are enlarged to MNIST's size. Nothing is ever downloaded.
-
-    Args:
-        batch_size: Images per step and process.
-        val_size: Training images set aside for validation, the same ones in every run; 0 for no validation.
-        num_workers: Processes that fetch batches; 0, fetching in the main process, is fastest for data in memory.
-        limit: Train on so many images only, the same ones in every run; by default on all.
-
-    Raises:
-        SparsityError: If an argument is out of its range.
     """
 
     input_shape = (1, 28, 28)
@@ -31,10 +25,7 @@ class Digits(ImageDataModule):
     mean = (0.305,)
     std = (0.324,)
 
-    def __init__(
-        self, batch_size: int = 128, val_size: int = 200, num_workers: int = 0, limit: int | None = None
-    ) -> None:
-        super().__init__(batch_size, val_size, num_workers, limit)
+    val_size: int = 200
 
     @override
     def read(self, train: bool) -> tuple[Tensor, Tensor]:
