@@ -3,6 +3,8 @@
 import hashlib
 import io
 import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,63 +16,47 @@ from torchvision import datasets  # type: ignore[import-untyped]
 from typing_extensions import override
 
 from sparsity.datamodules.augmentation import random_crop_and_flip
-from sparsity.datamodules.files import data_root, download, is_absent, read_bytes
-from sparsity.datamodules.images import ImageDataModule
+from sparsity.datamodules.downloaded import DownloadedImages
+from sparsity.datamodules.files import read_bytes
 from sparsity.errors import SparsityError
 
 
-class CIFAR10(ImageDataModule):
+@dataclass(eq=False)
+class CIFAR10(DownloadedImages):
     """Photographs (Krizhevsky 2009): 50,000 training and 10,000 test images of 3 x 32 x 32, 10 classes.
 
     Reads `cifar-10-batches-py/` below `data_dir`, and downloads it if it is not there.
 
     Args:
-        data_dir: Folder of all data sets; by default the environment variable SPARSITY_DATA_DIR, else `data`.
         augment: Train on random crops of the images, padded with 4 zeros on each side, mirrored half of the time.
         verify: Accept the official files only; false loads as many images as there are, and says how many.
-        options: Those of `ImageDataModule`.
-
-    Raises:
-        SparsityError: If an argument is out of its range.
     """
 
     input_shape = (3, 32, 32)
     num_classes = 10
     mean = (0.491, 0.482, 0.447)
     std = (0.247, 0.243, 0.262)
-    source: ClassVar[type[datasets.CIFAR10]] = datasets.CIFAR10
+    source = datasets.CIFAR10
     label_key: ClassVar[str] = "labels"
 
-    def __init__(
-        self, *, data_dir: str | None = None, augment: bool = True, verify: bool = True, **options: Any
-    ) -> None:
-        super().__init__(**options)
-        self.data_dir = data_dir
-        self.augment = augment
-        self.verify = verify
-        if augment:
+    augment: bool = True
+    verify: bool = True
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.augment:
             self.augmentation = random_crop_and_flip
 
     @property
-    def folder(self) -> Path:
-        """Where the files are expected."""
-        return data_root(self.data_dir) / str(self.source.base_folder)
-
     @override
-    def prepare_data(self) -> None:
-        """Download the files if their folder is absent or empty; files that are there are never touched.
+    def folder(self) -> Path:
+        return self.root / str(self.source.base_folder)
 
-        Raises:
-            SparsityError: If that fails.
-        """
-        if is_absent(self.folder):
-            download(
-                type(self).__name__,
-                self.folder,
-                [file for file, _ in self.source.train_list + self.source.test_list],
-                data_root(self.data_dir),
-                lambda root: self.source(root, download=True),
-            )
+    @property
+    @override
+    def files(self) -> Sequence[str]:
+        return [file for file, _ in self.source.train_list + self.source.test_list]
 
     @override
     def read(self, train: bool) -> tuple[Tensor, Tensor]:
@@ -108,6 +94,7 @@ class CIFAR10(ImageDataModule):
         return images, torch.tensor(labels, dtype=torch.int64)
 
 
+@dataclass(eq=False)
 class CIFAR100(CIFAR10):
     """Photographs (Krizhevsky 2009): 50,000 training and 10,000 test images of 3 x 32 x 32, 100 classes.
 

@@ -1,6 +1,6 @@
 """Digits: the small data set that comes with scikit-learn, for a first run without any download."""
 
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,17 +13,11 @@ from sparsity.seeding import named_generator
 TEST_SHARE = 0.2
 
 
+@dataclass(eq=False)
 class Digits(ImageDataModule):
     """Handwritten digits that come with scikit-learn: 1,438 training and 359 test images of 1 x 28 x 28, 10 classes.
 
     The originals have 8 x 8 pixels and are enlarged to MNIST's size. Nothing is ever downloaded.
-
-    Args:
-        val_size: Training images set aside for validation, the same ones in every run; 0 for no validation.
-        options: Those of `ImageDataModule`.
-
-    Raises:
-        SparsityError: If an argument is out of its range.
     """
 
     input_shape = (1, 28, 28)
@@ -31,8 +25,7 @@ class Digits(ImageDataModule):
     mean = (0.305,)
     std = (0.324,)
 
-    def __init__(self, *, val_size: int = 200, **options: Any) -> None:
-        super().__init__(val_size=val_size, **options)
+    val_size: int = 200
 
     @override
     def read(self, train: bool) -> tuple[Tensor, Tensor]:

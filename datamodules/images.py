@@ -3,6 +3,7 @@
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -22,7 +23,15 @@ SPLIT_SEED = 0
 """Seed of the validation split and of `limit`: not the run's, so that runs with different seeds are comparable."""
 
 
-class ImageDataModule(pl.LightningDataModule):
+class Augmented(pl.LightningDataModule):
+    """Data that change from epoch to epoch; how is no option, but what a subclass or an object of it is."""
+
+    augmentation: Callable[[Tensor, Generator], Tensor] | None = None
+    """What happens to uint8 training images `[batch, *input_shape]`, given a generator for this batch."""
+
+
+@dataclass(eq=False)
+class ImageDataModule(Augmented):
     """A data set of small images that fits into memory. A subclass says how to read it.
 
     Batches are float32 images `[batch, *input_shape]` and int64 labels `[batch]`. Training order and augmentation
@@ -47,22 +56,19 @@ class ImageDataModule(pl.LightningDataModule):
     """Per channel, of pixels in [0, 1]."""
     std: ClassVar[tuple[float, ...]]
     """Per channel, of pixels in [0, 1]."""
-    augmentation: Callable[[Tensor, Generator], Tensor] | None = None
-    """What happens to uint8 training images `[batch, *input_shape]`, given a generator for this batch."""
 
-    def __init__(
-        self, batch_size: int = 128, val_size: int = 5000, num_workers: int = 0, limit: int | None = None
-    ) -> None:
+    batch_size: int = 128
+    val_size: int = 5000
+    num_workers: int = 0
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
         super().__init__()
-        require_whole_number("batch_size", batch_size, at_least=1)
-        require_whole_number("val_size", val_size, at_least=0)
-        require_whole_number("num_workers", num_workers, at_least=0)
-        if limit is not None:
-            require_whole_number("limit", limit, at_least=1)
-        self.batch_size = batch_size
-        self.val_size = val_size
-        self.num_workers = num_workers
-        self.limit = limit
+        require_whole_number("batch_size", self.batch_size, at_least=1)
+        require_whole_number("val_size", self.val_size, at_least=0)
+        require_whole_number("num_workers", self.num_workers, at_least=0)
+        if self.limit is not None:
+            require_whole_number("limit", self.limit, at_least=1)
         self.seed: int | None = None
         """Base seed of order and augmentation; taken from the run in `setup`, or from the checkpoint it resumes."""
         self._position: dict[str, int] | None = None

@@ -2,8 +2,9 @@
 
 import math
 import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor
 from torchvision import datasets  # type: ignore[import-untyped]
 from typing_extensions import override
 
-from sparsity.datamodules.files import data_root, download, is_absent, read_bytes
-from sparsity.datamodules.images import ImageDataModule
+from sparsity.datamodules.downloaded import DownloadedImages
+from sparsity.datamodules.files import read_bytes
 from sparsity.errors import SparsityError
 
 FILES = {
@@ -22,49 +23,28 @@ FILES = {
 """Names of the image and label files, for training and for test."""
 
 
-class MNIST(ImageDataModule):
+@dataclass(eq=False)
+class MNIST(DownloadedImages):
     """Handwritten digits (LeCun et al. 1998): 60,000 training and 10,000 test images of 1 x 28 x 28, 10 classes.
 
     Reads `MNIST/raw/` below `data_dir`, and downloads it if it is not there.
-
-    Args:
-        data_dir: Folder of all data sets; by default the environment variable SPARSITY_DATA_DIR, else `data`.
-        options: Those of `ImageDataModule`.
-
-    Raises:
-        SparsityError: If an argument is out of its range.
     """
 
     input_shape = (1, 28, 28)
     num_classes = 10
     mean = (0.1307,)
     std = (0.3081,)
-    source: ClassVar[type[datasets.MNIST]] = datasets.MNIST
-
-    def __init__(self, *, data_dir: str | None = None, **options: Any) -> None:
-        super().__init__(**options)
-        self.data_dir = data_dir
+    source = datasets.MNIST
 
     @property
-    def folder(self) -> Path:
-        """Where the files are expected."""
-        return data_root(self.data_dir) / self.source.__name__ / "raw"
-
     @override
-    def prepare_data(self) -> None:
-        """Download the files if their folder is absent or empty; files that are there are never touched.
+    def folder(self) -> Path:
+        return self.root / str(self.source.__name__) / "raw"
 
-        Raises:
-            SparsityError: If that fails.
-        """
-        if is_absent(self.folder):
-            download(
-                type(self).__name__,
-                self.folder,
-                FILES[True] + FILES[False],
-                data_root(self.data_dir),
-                lambda root: self.source(root, download=True),
-            )
+    @property
+    @override
+    def files(self) -> Sequence[str]:
+        return FILES[True] + FILES[False]
 
     @override
     def read(self, train: bool) -> tuple[Tensor, Tensor]:
@@ -87,6 +67,7 @@ class MNIST(ImageDataModule):
         return images.unsqueeze(1), labels
 
 
+@dataclass(eq=False)
 class FashionMNIST(MNIST):
     """Images of clothing (Xiao et al. 2017): 60,000 training and 10,000 test images of 1 x 28 x 28, 10 classes.
 
