@@ -39,7 +39,7 @@ class PruningCallback(KeepMasks, ABC):
     one, else to the whole module. A subclass decides when to call `prune`; this class keeps the invariant.
 
     Args:
-        density: Kept fraction of the maskable weights at the end, in (0, 1].
+        density: Kept fraction of the maskable weights, in (0, 1].
         scope: One ranking over the whole network, or one per layer.
         allocation: How the kept weights are spread over layers, which are then ranked each on its own: uniform (the
             default of the scope `layer`), erk (Evci et al. 2020), balanced (Gadhikar et al. 2023), smart_ratio (Su et

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sparsity.interop import load_masks
-from sparsity.networks import FC
+from sparsity.interop import load_network
+from sparsity.masks import masks
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "write_a_pruner.md").read_text()
@@ -57,5 +57,5 @@ def test_an_option_of_its_own_is_known_and_used(sparsity: Any, tmp_path: Path) -
         folder = ["--pruner.luck", luck, "--trainer.default_root_dir", tmp_path / str(place)]
         assert sparsity(*shlex.split(run), *short, *folder).code == 0
         (file,) = (tmp_path / str(place)).rglob("last.ckpt")
-        found.append(load_masks(file, FC())["fc2"])
+        found.append(masks(load_network(file))["fc2"])
     assert not found[0].equal(found[1])
