@@ -48,7 +48,7 @@ def permute_inputs(weight: Array, matching: IntArray) -> Array:
     return blocks[:, matching].reshape(weight.shape)
 
 
-def what_units_feed(weights: Sequence[Array]) -> list[FloatArray]:
+def outgoing_signatures(weights: Sequence[Array]) -> list[FloatArray]:
     """Describe what every hidden unit's outgoing weights lead to, whatever order the hidden units have.
 
     A relabelled copy of a network has the same descriptions in another order, so they can break ties between units

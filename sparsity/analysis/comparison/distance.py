@@ -116,12 +116,12 @@ def _propagated(a: Prepared, b: Prepared, measure: str) -> list[LayerDistance]:
         if number == len(a.weights) - 1:
             matching = np.arange(len(layer_a))
         else:
-            matching = assign_breaking_ties(cost, partial(_unlike, a.fed[number], b.fed[number]))
+            matching = assign_breaking_ties(cost, partial(_bray_curtis, a.fed[number], b.fed[number]))
         distances.append(_compared(layer_a, aligned, measure, cost, matching))
     return distances
 
 
-def _unlike(a: FloatArray, b: FloatArray, rows_a: IntArray, rows_b: IntArray) -> FloatArray:
+def _bray_curtis(a: FloatArray, b: FloatArray, rows_a: IntArray, rows_b: IntArray) -> FloatArray:
     """Bray-Curtis dissimilarity `sum |a - b| / sum (a + b)` of non-negative rows, in [0, 1]; 0 if both are zero."""
     a, b = a[rows_a], b[rows_b]
     apart = cdist(a, b, "cityblock")

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import nn
 
 from sparsity.errors import SparsityError
-from sparsity.graph.chain import chain_weights, what_units_feed
+from sparsity.graph.chain import chain_weights, outgoing_signatures
 from sparsity.graph.weights import Array, BoolArray, FloatArray, Weights, as_weights, layer_masks
 
 Align = Literal["independent", "propagate"]
@@ -52,5 +52,5 @@ class Prepared:
 
     @cached_property
     def fed(self) -> list[FloatArray]:
-        """What the units of every layer but the last feed, as `what_units_feed` describes it; of chains only."""
-        return what_units_feed(list(self.weights.values()))
+        """What the units of every layer but the last feed, as `outgoing_signatures` describes it; of chains only."""
+        return outgoing_signatures(list(self.weights.values()))

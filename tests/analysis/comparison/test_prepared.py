@@ -47,7 +47,7 @@ def calls(networks: dict[str, FC], monkeypatch: pytest.MonkeyPatch) -> Counter[s
     monkeypatch.setattr(weights, "layer_weights", counting("weights read", weights.layer_weights))
     monkeypatch.setattr(prepared, "layer_masks", counting("masks read", prepared.layer_masks))
     monkeypatch.setattr(torch.fx, "symbolic_trace", counting("traces", torch.fx.symbolic_trace))
-    monkeypatch.setattr(prepared, "what_units_feed", counting("descriptions", prepared.what_units_feed))
+    monkeypatch.setattr(prepared, "outgoing_signatures", counting("descriptions", prepared.outgoing_signatures))
     for network in networks.values():
         network.register_forward_hook(lambda *_: counted.update(["forward passes"]))
     return counted
