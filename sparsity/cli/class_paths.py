@@ -29,8 +29,7 @@ def require_classes(config: object) -> None:
     Raises:
         SparsityError: Names the place and what stands there.
     """
-    for place, path in _class_paths(config, ""):
-        found = _imported(path)
+    for place, path, found in _named(config, ""):
         package = str(getattr(found, "__module__", "")).partition(".")[0]
         if package in sys.stdlib_module_names or not (inspect.isclass(found) or _returns_a_kind(found)):
             raise SparsityError(
@@ -39,18 +38,21 @@ def require_classes(config: object) -> None:
             )
 
 
-def _class_paths(config: object, place: str) -> Iterator[tuple[str, str]]:
+def _named(config: object, place: str) -> Iterator[tuple[str, str, object]]:
+    """Every class or function in a config: its place, how it is named, and itself."""
     if isinstance(config, Namespace):
         config = vars(config)
     if isinstance(config, Mapping):
         if isinstance(path := config.get("class_path"), str):
-            yield place, path
+            yield place, path, _imported(path)
         for key, value in config.items():
             inner = place if key in ("init_args", "dict_kwargs") else f"{place}.{key}".lstrip(".")
-            yield from _class_paths(value, inner)
+            yield from _named(value, inner)
     elif isinstance(config, list | tuple):
         for value in config:
-            yield from _class_paths(value, place)
+            yield from _named(value, place)
+    elif inspect.isroutine(config):  # jsonargparse before 4.52 has imported a function that is named without class_path
+        yield place, f"{config.__module__}.{config.__qualname__}", config
 
 
 def _imported(path: str) -> object:
