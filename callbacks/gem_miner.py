@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from typing_extensions import override
 
+from sparsity.callbacks.pruning import of_first_rank
 from sparsity.callbacks.score_search import FlatScores, ScoreSearch, SearchPlan
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.masks import Mask, masks, set_mask
@@ -129,7 +130,7 @@ class GemMiner(ScoreSearch):
         saliency = search.by_layer(search.scores.detach().abs() * (-1 if self.invert else 1))
         mask = self.highest(network, saliency, count)
         self._refuse_dead_layers(trainer, mask)
-        set_mask(network, trainer.strategy.broadcast(mask) if trainer.world_size > 1 else mask)
+        set_mask(network, of_first_rank(trainer, mask))
         search.read_masks()
         search.write_weights(self.select(search))
 

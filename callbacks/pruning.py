@@ -249,9 +249,7 @@ class PruningCallback(KeepMasks, ABC):
 
     def prune_to(self, trainer: pl.Trainer, mask: Mask) -> None:
         """Make a mask, that of rank 0, every rank's from now on; weights and optimizer state follow."""
-        if trainer.world_size > 1:
-            mask = trainer.strategy.broadcast(mask)
-        set_mask(network_of(trainer.lightning_module), mask, trainer.optimizers)
+        set_mask(network_of(trainer.lightning_module), of_first_rank(trainer, mask), trainer.optimizers)
         self.enforce_masks(trainer)
 
     def sync_masks(self, trainer: pl.Trainer) -> None:
@@ -283,6 +281,11 @@ class PruningCallback(KeepMasks, ABC):
 def find_pruner(trainer: pl.Trainer) -> PruningCallback | None:
     """The run's pruner, if it has one."""
     return next((c for c in trainer.callbacks if isinstance(c, PruningCallback)), None)  # type: ignore[attr-defined]
+
+
+def of_first_rank(trainer: pl.Trainer, mask: Mask) -> Mask:
+    """The mask that rank 0 has, on every rank."""
+    return trainer.strategy.broadcast(mask) if trainer.world_size > 1 else mask
 
 
 def run_seed(trainer: pl.Trainer) -> int:

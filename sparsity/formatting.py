@@ -1,7 +1,10 @@
 """Numbers and tables as text: how a share, a mean, a row or a cell is written wherever people read it."""
 
-from collections.abc import Callable, Iterable, Sequence
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean, stdev
+from typing import Any
 
 NOTHING = "-"
 
@@ -14,6 +17,15 @@ def percent(share: float | None, digits: int = 3) -> str:
 def number(value: object) -> str:
     """A count with separators, any other value as it is; of none, a dash."""
     return NOTHING if value is None else f"{value:,.0f}" if isinstance(value, int | float) else str(value)
+
+
+def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """A table in CSV, its columns named in the first line; None is an empty cell."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

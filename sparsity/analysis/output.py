@@ -1,6 +1,5 @@
 """Results of the analysis as files: CSV for tables, JSON for records, NPZ for arrays; nothing is overwritten."""
 
-import csv
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from sparsity.analysis.comparison.tables import (
 from sparsity.analysis.records import Row, to_dict
 from sparsity.analysis.topology.network import Topology, layer_table, unit_table
 from sparsity.errors import SparsityError
+from sparsity.formatting import csv_table
 from sparsity.graph.weights import Array
 
 
@@ -107,9 +107,7 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
         rows: At least one, all with the same columns.
     """
     with path.open("x", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        file.write(csv_table(list(rows[0]), rows))
 
 
 def write_json(path: Path, result: Any) -> None:

@@ -77,16 +77,17 @@ def require_fitting(checkpoint: dict[str, Any], module: nn.Module, path: Path) -
         SparsityError: Names the first tensor that is missing on one side or shaped differently.
     """
     found = checkpoint["state_dict"]
-    saved = {name: tuple(tensor.shape) for name, tensor in found.items() if isinstance(tensor, Tensor)}
-    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    saved = {name: shape_in_words(tensor) for name, tensor in found.items() if isinstance(tensor, Tensor)}
+    expected = {name: shape_in_words(tensor) for name, tensor in module.state_dict().items()}
     for name in [*expected, *saved]:
-        if saved.get(name) != expected.get(name):
+        there, here = saved.get(name, shape_in_words(None)), expected.get(name, shape_in_words(None))
+        if there != here:
             raise SparsityError(
-                f"{path} is of another network than the configured one: {name} is "
-                f"{_shape(saved.get(name))} there and {_shape(expected.get(name))} here; "
+                f"{path} is of another network than the configured one: {name} is {there} there and {here} here; "
                 "use the config.yaml beside the checkpoint's folder"
             )
 
 
-def _shape(shape: tuple[int, ...] | None) -> str:
-    return "missing" if shape is None else str(list(shape))
+def shape_in_words(tensor: Tensor | None) -> str:
+    """A tensor's shape in a sentence, also of one that is not there."""
+    return "missing" if tensor is None else str(list(tensor.shape))

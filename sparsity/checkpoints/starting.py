@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sparsity.checkpoints.layouts import detect_kind, translate
 from sparsity.checkpoints.network_files import FilePath, read_network_file
+from sparsity.checkpoints.reading import shape_in_words
 from sparsity.errors import SparsityError
 from sparsity.masks import MASK, add_masks, masked_layers, remove_masks, set_mask
 
@@ -38,7 +39,8 @@ def load_weights(network: nn.Module, path: FilePath) -> None:
         if there is None or here is None or there.shape != here.shape:
             raise SparsityError(
                 f"{os.fspath(path)} has the weights of another network than {type(network).__name__} as it is "
-                f"configured: {key} is {_shape(there)} there and {_shape(here)} here; give a checkpoint of the same one"
+                f"configured: {key} is {shape_in_words(there)} there and {shape_in_words(here)} here; give a "
+                "checkpoint of the same one"
             )
     for key in masks.keys() & found.keys():
         if not ((found[key] == 0) | (found[key] == 1)).all():
@@ -63,7 +65,3 @@ def _translated(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> 
     with suppress(SparsityError):
         return translate(state, detect_kind(state))
     return state
-
-
-def _shape(tensor: Tensor | None) -> str:
-    return "missing" if tensor is None else str(list(tensor.shape))

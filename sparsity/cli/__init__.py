@@ -9,8 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 
-COMMANDS = ("analyze", "convert", "report", "study")
-"""Those that run without a Trainer: `sparsity.cli.NAME` has a `parser` and a `run`."""
+COMMANDS = {
+    "analyze": "Analyse and compare trained networks, ours and published ones.",
+    "convert": "Turn another program's checkpoint into one of ours.",
+    "report": "Write one page on studies, runs and published networks.",
+    "study": "Run a grid of fits side by side, and write tables of results.",
+}
+"""Those that run without a Trainer, and what they do: `sparsity.cli.NAME` has a `parser` and a `run`."""
 
 _NOT_FOR_OUR_USERS = (
     # Lightning's own use of a deprecated name in torch.

@@ -36,7 +36,7 @@ _MOST_PAIRS = 15
 
 def parser() -> OneSentenceParser:
     """Of the arguments of `analyze`."""
-    own = command_parser("analyze", "Analyse and compare trained networks, ours and published ones.")
+    own = command_parser("analyze")
     files = "Checkpoints of this program, of SynFlow's or of Gem-Miner's, in any mix."
     labels = "Names of the networks in tables and figures, one per checkpoint. Default: from the paths."
     own.add_argument("checkpoints", nargs="+", type=str, help=files)

@@ -10,7 +10,7 @@ from sparsity.masks import density, kept, sizes
 
 def parser() -> OneSentenceParser:
     """Of the arguments of `convert`."""
-    own = command_parser("convert", "Turn another program's checkpoint into one of ours.")
+    own = command_parser("convert")
     own.add_argument("path", type=str, help="A checkpoint of SynFlow's program or Gem-Miner's.")
     add_options_of(own, convert, given=("path",))
     return own

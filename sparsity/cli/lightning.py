@@ -28,13 +28,10 @@ from sparsity.pruning.ablation import Ablation
 from sparsity.runs.claiming import runs_folder
 from sparsity.runs.folder import newest_checkpoint
 from sparsity.runs.resuming import SettingsInCheckpoints, require_same_settings, settings_of
-from sparsity.trainer.internals import instantiate, use_lean_loop
+from sparsity.trainer.internals import help_texts, instantiate, options_of, subcommands_of, use_lean_loop
 
 _SUBCOMMANDS = {
-    "analyze": "Analyse and compare trained networks, ours and published ones.",
-    "convert": "Turn another program's checkpoint into one of ours.",
-    "report": "Write one page on studies, runs and published networks.",
-    "study": "Run a grid of fits side by side, and write tables of results.",
+    **COMMANDS,
     "fit": "Prune and train a network.",
     "validate": "Evaluate a trained network on the validation images.",
     "test": "Evaluate a trained network on the test images.",
@@ -88,24 +85,21 @@ class SparsityCLI(LightningCLI):
     @override
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         super().setup_parser(*args, **kwargs)
-        subcommands = self.parser._subcommands_action
-        assert subcommands is not None
+        subcommands = subcommands_of(self.parser)
         for name in COMMANDS:  # listed here; `main` runs them without a Trainer
-            subcommands.add_subcommand(name, command_parser(name, _SUBCOMMANDS[name]))
+            subcommands.add_subcommand(name, command_parser(name))
         self._subcommand_parsers["predict"].add_argument(
             "--output",
             type=str,
             default="predictions",
             help="A new folder for the predictions; if there is one, a number is added to its name.",
         )
-        for choice in subcommands._choices_actions:
-            choice.help = _SUBCOMMANDS[choice.dest]
+        for name, listed in help_texts(subcommands).items():
+            listed.help = _SUBCOMMANDS[name]
         for name, parser in self._subcommand_parsers.items():
             parser.description = f"{_SUBCOMMANDS[name]} Any YAML given by --config can be overridden by flags."
             parser.groups["data"].title = "The images, and how they are split, batched and augmented"  # type: ignore[index]
-            for action in parser._actions:
-                if action.dest == "ckpt_path":
-                    action.help = "A checkpoint's path, or `last` or `best` for the newest run's."
+            options_of(parser)["ckpt_path"].help = "A checkpoint's path, or `last` or `best` for the newest run's."
 
     @override
     def _parse_ckpt_path(self) -> None:

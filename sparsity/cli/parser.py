@@ -18,10 +18,11 @@ import sparsity.callbacks
 import sparsity.datamodules
 import sparsity.networks
 from sparsity.classifier import SparseClassifier
+from sparsity.cli import COMMANDS
 from sparsity.cli.class_paths import require_classes
 from sparsity.cli.parser_errors import one_sentence
 from sparsity.runs.yaml_files import require_bounded
-from sparsity.trainer.internals import instantiate
+from sparsity.trainer.internals import instantiate, options_of, subcommands_of
 
 _load_unbounded = get_loader("yaml")
 
@@ -44,20 +45,15 @@ class OneSentenceParser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:  # a parser within a parser, whose caller adds where it happened
             super().error(message, ex)
-        own = [action.dest for action in self._actions]
-        options = _options() if "trainer.max_epochs" in own or self._subcommands_action is not None else own
+        own = list(options_of(self))
+        options = _options() if "trainer.max_epochs" in own or subcommands_of(self) is not None else own
         print(f"error: {sentence(message, options)}", file=sys.stderr)
         sys.exit(2)
 
 
-def command_parser(name: str, description: str) -> OneSentenceParser:
-    """A parser for a command that runs without a Trainer.
-
-    Args:
-        name: Of the command.
-        description: What it does, in one sentence.
-    """
-    return OneSentenceParser(prog=f"sparsity {name}", description=description)
+def command_parser(name: str) -> OneSentenceParser:
+    """A parser for one of the `COMMANDS`, which run without a Trainer."""
+    return OneSentenceParser(prog=f"sparsity {name}", description=COMMANDS[name])
 
 
 def add_options_of(parser: OneSentenceParser, function: Callable[..., Any], given: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ from sparsity.report.build import report as run
 
 def parser() -> OneSentenceParser:
     """Of the arguments of `report`."""
-    own = command_parser("report", "Write one page on studies, runs and published networks.")
+    own = command_parser("report")
     places = "Folders, of which every run is taken, and checkpoint files, in any mix."
     own.add_argument("paths", nargs="+", type=str, help=places)
     add_options_of(own, run, given=("paths",))

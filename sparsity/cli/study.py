@@ -9,7 +9,7 @@ from sparsity.study.launch import study
 
 def parser() -> OneSentenceParser:
     """Of the arguments of `study`."""
-    own = command_parser("study", "Run a grid of fits side by side, and write tables of results.")
+    own = command_parser("study")
     only_list = "Only list the runs and what would happen to them."
     own.add_argument("--dry_run", action="store_true", help=only_list)
     add_options_of(own, study, given=("resolve", "dry_run"))

@@ -1,7 +1,5 @@
 """What the runs of a study came to: a row per run, and means over seeds."""
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +7,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from sparsity.atomic import write_atomically
-from sparsity.formatting import NOTHING, markdown_table, percent
+from sparsity.formatting import NOTHING, csv_table, markdown_table, percent
 from sparsity.study.running import Run, summary
 
 SEED = "seed_everything"
@@ -72,8 +70,8 @@ def write_results(folder: Path, rows: Sequence[Row], axes: Sequence[str]) -> Non
         axes: The study's, in order.
     """
     means = seed_means(rows, axes)
-    write_atomically(folder / "results.csv", _csv(rows, [*axes, *_COLUMNS]))
-    write_atomically(folder / "summary.csv", _csv(means, list(means[0]) if means else []))
+    write_atomically(folder / "results.csv", csv_table([*axes, *_COLUMNS], rows))
+    write_atomically(folder / "summary.csv", csv_table(list(means[0]) if means else [], means))
     write_atomically(folder / "summary.md", summary_table(means, axes))
 
 
@@ -103,11 +101,3 @@ def _accuracy(mean: Mapping[str, Any], column: str) -> str:
         return NOTHING
     deviation = mean[f"{column}_deviation"]
     return f"{100 * mean[column]:.2f}" + ("" if deviation is None else f" ± {100 * deviation:.2f}")
-
-
-def _csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

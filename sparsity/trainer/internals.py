@@ -52,8 +52,21 @@ def instantiate(parser: ArgumentParser, config: Namespace, cli: LightningCLI | N
     return made
 
 
+def subcommands_of(parser: ArgumentParser) -> Any:
+    """What knows a parser's subcommands; None if it has none."""
+    return parser._subcommands_action
+
+
 def subcommand_parser(parser: ArgumentParser, name: str) -> Any:
     """The parser of one subcommand."""
-    subcommands = parser._subcommands_action
-    assert subcommands is not None
-    return subcommands._name_parser_map[name]
+    return subcommands_of(parser)._name_parser_map[name]
+
+
+def help_texts(subcommands: Any) -> dict[str, Any]:
+    """By the name of a subcommand, what `--help` lists of it; its `help` can be set."""
+    return {choice.dest: choice for choice in subcommands._choices_actions}
+
+
+def options_of(parser: ArgumentParser) -> dict[str, Any]:
+    """A parser's options by their dotted names; their `help` can be set."""
+    return {action.dest: action for action in parser._actions}
