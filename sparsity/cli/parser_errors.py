@@ -49,9 +49,7 @@ def one_sentence(message: str, class_names: Iterable[str] = (), options: Sequenc
         return f"{key} must be of type {wrong[1]}, not {value or 'empty'}"
     if re.match(r"Expected a <class 'collections\.abc\.Sequence'>", reason):
         return f"{key} is a list: write [{reason.rpartition('Got value: ')[2]}]"
-    if no_class := re.match(
-        r"Option '(.+)' is not accepted.*class_path='(?:torch\.optim\.Optimizer|typing\.Union)'", reason
-    ):
+    if no_class := _NO_CLASS.match(reason):
         example = "StepLR" if key.endswith("lr_scheduler") else "SGD"
         return f"{key} has no class yet to take {no_class[1]}: give --{key} {example} --{key}.{no_class[1]} VALUE"
     if chosen and (option := re.match(r"Option '(.+)' is not accepted", reason)):
