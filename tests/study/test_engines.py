@@ -49,7 +49,9 @@ def test_closed_it_stops_what_runs_and_starts_no_more(monkeypatch: pytest.Monkey
     going = engines.run_locally(RUNS, jobs=2)
     assert next(going) == (RUNS[0], None)
     going.close()
-    assert stopped == started[1:]
+    # Threads start and wake up in an order of their own.
+    assert sorted(stopped) == sorted(set(started) - {RUNS[0].folder.name})
+    assert len(stopped) == len(started) - 1
     assert set(started) < {run.folder.name for run in RUNS}
 
 
