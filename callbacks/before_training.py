@@ -33,24 +33,36 @@ Rescale = Literal["none", "kept_fan_in"]
 
 
 @dataclass(kw_only=True, eq=False)
-class FixedMask(PruningCallback):
-    """Finds a mask once, when a fit starts; a resumed fit does not search again. A subclass says where it is from.
+class PruneBeforeTraining(PruningCallback):
+    """Finds a mask once, when a fit starts; a resumed fit does not search again.
+
+    A subclass says by which saliency of the weights.
 
     Args:
+        iterations: How often to score and cut, each time the network as it is masked so far; at least 1. The number
+            changes the mask.
+        schedule: How density falls over the iterations: exponential (Tanaka et al. 2020), linear or cubic.
         rescale: `kept_fan_in` gives each unit's kept weights the norm that all of them had, which is the same
             initialisation at their number; deep networks without normalisation layers lose their signal otherwise.
 
+    Raises:
+        SparsityError: If an argument is out of its range.
+
     Example:
-        >>> class FirstInputs(FixedMask):
-        ...     def find_mask(self, trainer, pl_module):
-        ...         layers = masked_layers(pl_module.network)
-        ...         columns = {name: torch.arange(layer.weight[0].numel()) for name, layer in layers.items()}
-        ...         first = {name: column < self.density * len(column) for name, column in columns.items()}
-        ...         return {n: first[n].view(1, *w.weight.shape[1:]).expand_as(w.weight) for n, w in layers.items()}
-        >>> trainer = pl.Trainer(callbacks=[FirstInputs(density=0.25)])
+        >>> class Smallest(PruneBeforeTraining):
+        ...     def saliency(self, trainer, pl_module):
+        ...         return lambda network: {name: -s for name, s in magnitude_saliency(network).items()}
+        >>> trainer = pl.Trainer(callbacks=[Smallest(density=0.1, iterations=10, min_kept=1)])
     """
 
+    iterations: int = 1
+    schedule: Schedule = "exponential"
     rescale: Rescale = "none"
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_whole_number("iterations", self.iterations, at_least=1)
 
     @override
     def reset(self) -> None:
@@ -58,8 +70,25 @@ class FixedMask(PruningCallback):
         self._pruned = False
 
     @abstractmethod
+    def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
+        """The function that scores every weight of a network with masks and leaves it unchanged.
+
+        Whatever it needs from the run, such as the shape of a sample, is taken here, once.
+        """
+
     def find_mask(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Mask:
-        """The mask to train; the network is left unchanged."""
+        """The mask to train: what the saliency keeps; the network is left unchanged."""
+        found = iterative_masks(
+            network_of(pl_module),
+            self.saliency(trainer, pl_module),
+            self.density,
+            self.iterations,
+            self.schedule,
+            self._layer_densities,
+            self.min_kept,
+        )
+        self.tell_lots(found.by_lot, found.masks)
+        return found.masks
 
     @property
     @override
@@ -85,69 +114,6 @@ class FixedMask(PruningCallback):
 
 
 @dataclass(kw_only=True, eq=False)
-class PruneBeforeTraining(FixedMask):
-    """Prunes the untrained network by a saliency of its weights, in one shot. A subclass says by which.
-
-    Example:
-        >>> class Smallest(PruneBeforeTraining):
-        ...     def saliency(self, trainer, pl_module):
-        ...         return lambda network: {name: -s for name, s in magnitude_saliency(network).items()}
-        >>> trainer = pl.Trainer(callbacks=[Smallest(density=0.1, min_kept=1)])
-    """
-
-    iterations: int = field(default=1, init=False)
-    schedule: Schedule = field(default="exponential", init=False)
-
-    @abstractmethod
-    def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
-        """The function that scores every weight of a network with masks and leaves it unchanged.
-
-        Whatever it needs from the run, such as the shape of a sample, is taken here, once.
-        """
-
-    @override
-    def find_mask(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Mask:
-        found = iterative_masks(
-            network_of(pl_module),
-            self.saliency(trainer, pl_module),
-            self.density,
-            self.iterations,
-            self.schedule,
-            self._layer_densities,
-            self.min_kept,
-        )
-        self.tell_lots(found.by_lot, found.masks)
-        return found.masks
-
-
-@dataclass(kw_only=True, eq=False)
-class PruneIteratively(PruneBeforeTraining):
-    """Prunes the untrained network step by step, scoring anew what is left. A subclass says by which saliency.
-
-    Args:
-        iterations: How often to score and cut, at least 1; the number changes the mask.
-        schedule: How density falls over the iterations: exponential (Tanaka et al. 2020), linear or cubic.
-
-    Raises:
-        SparsityError: If an argument is out of its range.
-
-    Example:
-        >>> class MagnitudeInSteps(PruneIteratively):
-        ...     def saliency(self, trainer, pl_module):
-        ...         return magnitude_saliency
-        >>> trainer = pl.Trainer(callbacks=[MagnitudeInSteps(density=0.1, iterations=10)])
-    """
-
-    iterations: int = 1
-    schedule: Schedule = "exponential"
-
-    @override
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_whole_number("iterations", self.iterations, at_least=1)
-
-
-@dataclass(kw_only=True, eq=False)
 class Random(PruneBeforeTraining):
     """Keeps weights at random: the control that every method must beat.
 
@@ -159,6 +125,8 @@ class Random(PruneBeforeTraining):
     """
 
     seed: int | None = None
+    iterations: int = field(default=1, init=False)
+    schedule: Schedule = field(default="exponential", init=False)
 
     @override
     def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
@@ -183,6 +151,8 @@ class Clustered(PruneBeforeTraining):
     allocation: Allocation | list[float] | dict[str, float] | str = "erk"
     scope: Scope = field(default="global", init=False)
     min_kept: int = field(default=0, init=False)
+    iterations: int = field(default=1, init=False)
+    schedule: Schedule = field(default="exponential", init=False)
 
     @override
     def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
@@ -196,6 +166,9 @@ class Magnitude(PruneBeforeTraining):
     Example:
         >>> trainer = pl.Trainer(callbacks=[Magnitude(density=0.1, min_kept=1)])
     """
+
+    iterations: int = field(default=1, init=False)
+    schedule: Schedule = field(default="exponential", init=False)
 
     @override
     def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
@@ -216,7 +189,7 @@ class LAMP(PruneBeforeTraining):
 
 
 @dataclass(kw_only=True, eq=False)
-class SynFlow(PruneIteratively):
+class SynFlow(PruneBeforeTraining):
     """Iterative synaptic-flow pruning, without data (Tanaka et al. 2020); computed in float64.
 
     Example:
@@ -236,7 +209,7 @@ class SynFlow(PruneIteratively):
 
 
 @dataclass(kw_only=True, eq=False)
-class MaskFrom(FixedMask):
+class MaskFrom(PruneBeforeTraining):
     """Trains the mask of a checkpoint from this run's own initialisation.
 
     With the seed and network of the run that found it, that is the same ticket again; with `ablation` (on the command
@@ -257,6 +230,8 @@ class MaskFrom(FixedMask):
     scope: Scope = field(default="global", init=False)
     allocation: None = field(default=None, init=False)
     min_kept: int = field(default=0, init=False)
+    iterations: int = field(default=1, init=False)
+    schedule: Schedule = field(default="exponential", init=False)
 
     @override
     def check(self, network: nn.Module) -> None:
@@ -270,5 +245,5 @@ class MaskFrom(FixedMask):
         return sum(int(m.sum()) for m in self._mask.values())
 
     @override
-    def find_mask(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Mask:
-        return self._mask
+    def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
+        return lambda network: {name: mask.float() for name, mask in self._mask.items()}

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from sparsity.callbacks.batches import balanced_batch
-from sparsity.callbacks.before_training import PruneIteratively
+from sparsity.callbacks.before_training import PruneBeforeTraining
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.pruning.saliency import Saliency, grasp_saliency, snip_saliency
 
 
 @dataclass(kw_only=True, eq=False)
-class PruneByGradient(PruneIteratively):
+class PruneByGradient(PruneBeforeTraining):
     """Scores weights on some training images of each class. A subclass says how.
 
     All processes score on the same images, those that one process would draw whose batches are as large as theirs

@@ -24,6 +24,7 @@ from sparsity.pruning.rescale import rescale_to_kept_fan_in
 from sparsity.pruning.saliency import Saliency
 from sparsity.pruning.schedules import Schedule
 from sparsity.pruning.selection import select
+from sparsity.trainer.internals import averages_buffers
 
 Scope = Literal["global", "layer"]
 
@@ -272,7 +273,7 @@ class PruningCallback(KeepMasks, ABC):
                     f"{averaging} would average weights over different masks, since {pruner} moves its mask during "
                     "training; remove it, or average while finetuning a final mask"
                 )
-            if isinstance(other, WeightAveraging) and other._use_buffers:
+            if isinstance(other, WeightAveraging) and averages_buffers(other):
                 raise SparsityError(
                     f"{averaging} with use_buffers: true would average the masks themselves; set use_buffers: false"
                 )

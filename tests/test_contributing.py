@@ -1,9 +1,13 @@
 """What CONTRIBUTING.md says of adding something: its examples and commands as they stand there, and its counts."""
 
+import difflib
 import inspect
 import re
 import shlex
+import shutil
+import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +75,80 @@ def test_a_data_set_has_the_base_class_options_with_their_help(module: str, spar
     assert "Training images set aside for validation" in outcome.out
 
 
+HERE = {
+    "my_saliency": ("sparsity/pruning/saliency.py", "callbacks/before_training.py", "SquaredMagnitude"),
+    "my_dynamics": ("callbacks/during_training.py", "callbacks/during_training.py", "LargeUnits"),
+    "my_network": ("sparsity/networks/shallow.py", "sparsity/networks/shallow.py", "Shallow"),
+    "my_data": ("datamodules/stripes.py", "datamodules/stripes.py", "Stripes"),
+}
+"""By example, the files that its functions and its class are added to, and the class's name."""
+
+
+def _add(text: str, path: Path) -> None:
+    path.write_text((path.read_text() + "\n\n" if path.exists() else "") + text)
+
+
+@pytest.fixture(scope="module")
+def with_all(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout to which every example was added where one of ours would be, with short names of their own."""
+    checkout = tmp_path_factory.mktemp("checkout")
+    for folder in ("sparsity", "callbacks", "datamodules", "configs"):
+        shutil.copytree(ROOT / folder, checkout / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for module, (functions_in, class_in, name) in HERE.items():
+        # The base class is in that very file, or is named by where it is.
+        example = EXAMPLES[module].replace("sparsity.datamodules import", "sparsity.datamodules.images import")
+        example = re.sub(r"from sparsity\.callbacks import \w+\n", "", example)
+        functions, header, body = example.partition(f"class {name}")
+        if functions_in == class_in:
+            _add(example, checkout / class_in)
+        else:
+            _add(functions, checkout / functions_in)
+            source = functions_in.removesuffix(".py").replace("/", ".")
+            names = ", ".join(re.findall(r"^def (\w+)", functions, flags=re.MULTILINE))
+            _add(f"from {source} import {names}\n\n\n{header}{body}", checkout / class_in)
+        place = class_in.removesuffix(".py").replace("/", ".")
+        listing = checkout / Path(class_in).parent / "__init__.py"
+        lines = listing.read_text().replace("__all__ = [", f'__all__ = ["{name}", ', 1)
+        imported = f"from {place if place.startswith('sparsity') else f'sparsity.{place}'} import {name}\n"
+        listing.write_text(lines.replace("from sparsity", f"{imported}from sparsity", 1))
+    return checkout
+
+
+@pytest.mark.parametrize(("pruner", "kept"), [("SquaredMagnitude", "3,176"), ("LargeUnits", "3,176")])
+def test_each_can_be_added_here_as_well_and_has_a_short_name(with_all: Path, pruner: str, kept: str) -> None:
+    arguments = ["--config", "configs/quickstart.yaml", "--pruner", pruner, "--pruner.density", "0.1",
+                 "--model.network", "Shallow", "--model.network.width", "40", "--data", "Stripes",
+                 "--data.limit", "1000"]  # fmt: skip
+    command = [sys.executable, "-m", "sparsity", "fit", *arguments, *SHORT]
+    done = subprocess.run(command, cwd=with_all, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"{pruner}: density 0.1 asked, 0.1 reached ({kept} of 31,760 weights)" in done.stdout
+
+
+def _changed_lines(before: Path, after: Path) -> int:
+    old, new = (path.read_text().splitlines() for path in (before, after))
+    return sum(line.startswith("+ ") for line in difflib.ndiff(old, new))
+
+
+def test_here_it_takes_the_files_and_lines_that_are_promised(with_all: Path) -> None:
+    rows = dict(
+        re.findall(r"^\| an? (saliency|pruner|network|data set)\b[^|]*\|[^|]*\|([^|]*)\|", PAGE, flags=re.MULTILINE)
+    )
+    assert len(rows) == len(HERE)
+    listings: Counter[Path] = Counter()
+    for (functions_in, class_in, _), promise in zip(HERE.values(), rows.values(), strict=True):
+        listing = Path(class_in).parent / "__init__.py"
+        listings[listing] += 2
+        assert "2 lines" in promise
+        for file in {functions_in, class_in}:
+            assert file in promise or f"{Path(file).parent}/" in promise
+    for listing, lines in listings.items():
+        assert 1 < _changed_lines(ROOT / listing, with_all / listing) <= lines
+
+
 def test_a_data_set_takes_no_more_than_the_lines_that_are_promised() -> None:
     (most,) = re.findall(r"1 class, at most (\d+) lines", PAGE)
-    for source in (EXAMPLES["my_data"], *map(inspect.getsource, (Digits, FashionMNIST, CIFAR100))):
+    for source in (EXAMPLES["my_data"], *map(inspect.getsource, (Digits, MNIST, FashionMNIST, CIFAR10, CIFAR100))):
         assert len(source.splitlines()) <= int(most)
 
 

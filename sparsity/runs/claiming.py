@@ -14,8 +14,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from sparsity.errors import SparsityError
 from sparsity.runs.folder import RunFolder
-
-Versioned = TensorBoardLogger | CSVLogger
+from sparsity.trainer.internals import Versioned, ask_version, asked_version, has_started
 
 _CLAIMED = "_sparsity_run_folder"
 _SHARED = "_sparsity_run_folder_is_shared"
@@ -74,8 +73,8 @@ def claim_run_folder(trainer: pl.Trainer) -> list[Path]:
     logger = _versioned(trainer)
     folder, made = _claim_next(runs_folder(trainer)) if logger is None else _claim_version(logger)
     for other in trainer.loggers:
-        if _is_versioned(other) and other._version is None and Path(other.root_dir) == folder.parent:
-            other._version = folder.name  # it takes names as well as numbers
+        if _is_versioned(other) and asked_version(other) is None and Path(other.root_dir) == folder.parent:
+            ask_version(other, folder.name)
     setattr(trainer, _CLAIMED, folder)
     return made
 
@@ -90,11 +89,11 @@ def _versioned(trainer: pl.Trainer) -> Versioned | None:
 
 def _claim_version(logger: Versioned) -> tuple[Path, list[Path]]:
     """The logger's folder, and what was made for it; of one that has begun to log already, its checkpoints'."""
-    has_started = logger._experiment is not None
-    is_free = (has_started and isinstance(logger.version, int)) or _is_free(logger)
+    is_writing = has_started(logger)
+    is_free = (is_writing and isinstance(logger.version, int)) or _is_free(logger)
     while not (made := _make(folder := _folder_of(logger))):
-        if is_free and not has_started:
-            logger._version = None  # another run was faster: look again
+        if is_free and not is_writing:
+            ask_version(logger, None)  # another run was faster: look again
         elif not RunFolder(folder).is_taken and _make(RunFolder(folder).checkpoints):
             return folder, []
         elif is_free:
@@ -119,7 +118,7 @@ def _folder_of(logger: Versioned) -> Path:
 
 def _is_free(logger: Versioned) -> bool:
     """Whether nobody chose the version: in a SLURM job Lightning does, the job's number, the same for all its fits."""
-    return logger._version is None or logger._version == SLURMEnvironment.job_id()
+    return asked_version(logger) in (None, SLURMEnvironment.job_id())
 
 
 def _make(folder: Path) -> list[Path]:

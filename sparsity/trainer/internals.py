@@ -11,7 +11,12 @@ from typing import Any
 import pytorch_lightning as pl
 from jsonargparse import ArgumentParser, Namespace
 from pytorch_lightning.__version__ import version
+from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.cli import LightningCLI, _get_module_type, _InstantiatorFn
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+Versioned = TensorBoardLogger | CSVLogger
+"""The loggers that have a folder for each version."""
 
 COMPARED_LIGHTNING = ("2.6.1", "2.6.6")
 """The versions of Lightning whose training epoch the lean loop was compared with, step by step."""
@@ -70,3 +75,23 @@ def help_texts(subcommands: Any) -> dict[str, Any]:
 def options_of(parser: ArgumentParser) -> dict[str, Any]:
     """A parser's options by their dotted names; their `help` can be set."""
     return {action.dest: action for action in parser._actions}
+
+
+def asked_version(logger: Versioned) -> int | str | None:
+    """The version that a logger was told to take; None if it takes the next."""
+    return logger._version
+
+
+def ask_version(logger: Versioned, version: int | str | None) -> None:
+    """Tell a logger that has not started yet which version to take, a name or a number; None for the next."""
+    logger._version = version
+
+
+def has_started(logger: Versioned) -> bool:
+    """Whether a logger has begun to write."""
+    return logger._experiment is not None
+
+
+def averages_buffers(averaging: WeightAveraging) -> bool:
+    """Whether a callback averages buffers beside weights."""
+    return averaging._use_buffers

@@ -20,7 +20,7 @@ NAMES = {
     **{name: getattr(sparsity.callbacks, name) for name in sparsity.callbacks.__all__},
 }  # fmt: skip
 OWN = {
-    "PruningCallback", "FixedMask", "PruneBeforeTraining", "PruneIteratively", "PruneByGradient", "PruneDuringTraining",
+    "PruningCallback", "PruneBeforeTraining", "PruneByGradient", "PruneDuringTraining",
     "SparseTraining",
 }  # fmt: skip
 
