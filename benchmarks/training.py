@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 from sparsity.cli import main as sparsity
 from sparsity.datamodules import CIFAR10, MNIST
 from sparsity.datamodules.images import ImageDataModule
-from sparsity.masks import add_masks, masked_layers
+from sparsity.masks import add_masks, masked
 from sparsity.networks import FC, ResNet20
 
 BATCH = 128
@@ -130,9 +130,7 @@ def original(task: str) -> Iterator[float]:
     )
     network = make()
     add_masks(network)
-    masks = {
-        f"{name}.weight": layer.get_buffer("weight_mask").float() for name, layer in masked_layers(network).items()
-    }
+    masks = {f"{name}.weight": layer.mask.float() for name, layer in masked(network).items()}
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
 
     def epoch() -> None:

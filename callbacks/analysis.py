@@ -28,7 +28,7 @@ from sparsity.checkpoints.loading import load_network
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.formatting import markdown_table
 from sparsity.graph.weights import Array
-from sparsity.masks import MASK, masks
+from sparsity.masks import masked
 from sparsity.runs.claiming import has_run_folder, run_folder
 from sparsity.seeding import unmoved_randomness
 
@@ -193,7 +193,7 @@ class NetworkComparison(Callback):
 
     def _others(self, trainer: pl.Trainer, network: nn.Module) -> dict[str, nn.Module]:
         initial = copy.deepcopy(network, {id(trainer): trainer})  # a network that is a module of Lightning's knows it
-        unmasked = {f"{name}.{MASK}".lstrip("."): torch.ones_like(m) for name, m in masks(network).items()}
+        unmasked = {place.mask_key: torch.ones_like(place.mask) for place in masked(network).values()}
         initial.load_state_dict({**unmasked, **self._initial}, strict=False)
         device = next(network.parameters()).device
         return {"initial": initial} | {_reference_name(path): load_network(path).to(device) for path in self.references}

@@ -16,7 +16,7 @@ from sparsity.callbacks.aside import aside
 from sparsity.callbacks.network import network_of
 from sparsity.callbacks.pruning import find_pruner
 from sparsity.callbacks.samples import batch_shape, known_shape
-from sparsity.masks import masked_layers, masks, sizes
+from sparsity.masks import masks, sizes
 
 ITSELF = "itself"
 """The layer that is the network, whose name is empty."""
@@ -75,7 +75,7 @@ class DensityMonitor(Callback):
         self._observe(trainer, pl_module)
 
     def _observe(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any = None) -> None:
-        if trainer.is_global_zero and masked_layers(network_of(pl_module)):
+        if trainer.is_global_zero and masks(network_of(pl_module)):
             with aside(type(self).__name__):
                 self._look(trainer, pl_module, batch)
 

@@ -16,7 +16,7 @@ from sparsity.callbacks.before_training import Rescale
 from sparsity.callbacks.network import network_of
 from sparsity.callbacks.pruning import PruningCallback, Scope, require_new_trainer, run_seed
 from sparsity.errors import SparsityError, require_whole_number
-from sparsity.masks import Mask, masked_layers, masks
+from sparsity.masks import Mask, masked_weights, masks
 from sparsity.pruning.allocation import Allocation
 from sparsity.pruning.drop_and_grow import drop_and_grow
 from sparsity.pruning.iterative import scheduled_count
@@ -286,7 +286,7 @@ class SparseTraining(PruneDuringTraining):
         # A loss scaler skips a step whose gradients overflowed; such gradients do not say where to grow.
         if not sums_are_finite(growth):
             return masks(network)
-        weights = {name: layer.get_parameter("weight").detach() for name, layer in masked_layers(network).items()}
+        weights = {name: weight.detach() for name, weight in masked_weights(network).items()}
         moved = drop_and_grow(weights, growth, masks(network), self.drop_fraction * cosine_decay(step, steps))
         self.tell_lots(moved.by_lot, moved.masks)
         return moved.masks
@@ -315,5 +315,5 @@ class RigL(SparseTraining):
 
     @override
     def growth(self, network: nn.Module, step: int) -> Saliency:
-        layers = {name: layer.get_parameter("weight") for name, layer in masked_layers(network).items()}
+        layers = masked_weights(network)
         return {n: torch.zeros_like(w) if w.grad is None else w.grad.abs() for n, w in layers.items()}

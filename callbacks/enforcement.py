@@ -21,7 +21,7 @@ from torch.optim import (
 )  # fmt: skip
 from torch.utils.hooks import RemovableHandle
 
-from sparsity.masks import masked_layers, masks
+from sparsity.masks import masked_weights, masks
 
 _ELEMENT_WISE = (SGD, Adam, AdamW, NAdam, RAdam, Adamax, Adadelta, Adagrad, RMSprop, Rprop, ASGD)
 
@@ -35,7 +35,7 @@ class MaskEnforcer:
 
     def __init__(self, network: nn.Module) -> None:
         self._network = network
-        self._weights: list[Tensor] = [layer.get_parameter("weight") for layer in masked_layers(network).values()]
+        self._weights: list[Tensor] = list(masked_weights(network).values())
         self._handles: list[RemovableHandle] = []
         self.refresh()
 

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ModelPruning, StochasticWeightAveraging, WeightAveraging
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
@@ -18,15 +18,15 @@ from sparsity.callbacks.network import network_of
 from sparsity.errors import SparsityError
 from sparsity.forward.non_finite import require_finite_weights
 from sparsity.masks import (
-    MASK,
+    SUFFIX,
     add_masks,
     add_masks_of,
     apply_masks,
     averages,
-    is_unknown,
     kept,
     maskable,
-    masked_layers,
+    masked,
+    masked_weights,
     remove_masks,
     sizes,
 )
@@ -48,7 +48,7 @@ class KeepMasks(Callback):
     def __init__(self) -> None:
         self._enforcer: MaskEnforcer | None = None
         self._mask_gradients = False
-        self._weights: dict[str, Tensor] = {}
+        self._weights: dict[str, nn.Parameter] = {}
         self._loading: RemovableHandle | None = None
         self.reset()
 
@@ -73,9 +73,10 @@ class KeepMasks(Callback):
         A layer that the checkpoint has no mask for gets one when the fit starts, of what is not zero.
         """
         own = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}
-        if any(name.endswith(MASK) for name in own):
+        places = masked(module).values()
+        if any(name.endswith(SUFFIX) and name.removesuffix(SUFFIX) in own for name in own):
             add_masks_of(module, own)
-        elif not self._weights and any(f"{name}.weight" in own for name in masked_layers(module)):
+        elif not self._weights and any(place.full_name in own for place in places):
             remove_masks(module)
 
     def _goes_on(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> bool:
@@ -93,7 +94,7 @@ class KeepMasks(Callback):
         """
         network = network_of(pl_module)
         copying = [c for c in set_up if isinstance(c, WeightAveraging | StochasticWeightAveraging)]
-        new = [name for name, layer in maskable(network).items() if is_unknown(layer)]
+        new = [name for name, place in maskable(network).items() if place.is_unknown]
         if copying and new:
             raise SparsityError(
                 f"list {type(self).__name__} before {type(copying[0]).__name__}, which copies the network before it "
@@ -120,14 +121,14 @@ class KeepMasks(Callback):
             SparsityError: If a fit is resumed that knew other layers.
         """
         self._add_masks(pl_module, set_up=pl_module.trainer.callbacks)  # type: ignore[attr-defined]
-        layers = masked_layers(network_of(pl_module))
-        if self._names is not None and (other := sorted(set(self._names) ^ layers.keys())):
+        weights = masked_weights(network_of(pl_module))
+        if self._names is not None and (other := sorted(set(self._names) ^ weights.keys())):
             had, has = ("a mask", "none") if other[0] in self._names else ("none", "one")
             raise SparsityError(
                 f"layer {other[0]!r} had {had} in the run that is resumed and has {has} now; use the same network"
             )
-        self._names = list(layers)
-        self._weights = {name: layer.get_parameter("weight") for name, layer in layers.items()}
+        self._names = list(weights)
+        self._weights = weights
 
     def enforce_masks(self, trainer: pl.Trainer) -> None:
         """Keep what the masks prune now at zero, under the optimizers that there are now."""
@@ -178,14 +179,14 @@ class KeepMasks(Callback):
         """
         network = network_of(pl_module)
         if self._weights:
-            layers = masked_layers(network)
+            places = masked(network)
             for name, weight in self._weights.items():
-                if name not in layers or layers[name]._parameters.get("weight") is not weight:
+                if name not in places or places[name].stored is not weight:
                     raise SparsityError(
                         f"the mask of layer {name!r} vanished: layer or weight was replaced during the fit (as "
                         "quantisation does), so nothing kept its pruned weights at zero; replace layers before the fit"
                     )
-            if unmasked := [name for name, layer in maskable(network).items() if is_unknown(layer)]:
+            if unmasked := [name for name, place in maskable(network).items() if place.is_unknown]:
                 raise SparsityError(
                     f"layer {unmasked[0]!r} turned up during the fit, without a mask; make it in configure_model"
                 )

@@ -16,7 +16,7 @@ from sparsity.callbacks.network import network_of
 from sparsity.callbacks.pruning import PruningCallback, require_new_trainer
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.forward.non_finite import layer_in_words
-from sparsity.masks import MASK, density
+from sparsity.masks import density, mask_keys
 from sparsity.pruning.saliency import magnitude_saliency
 
 Rewind = Literal["init", "learning_rate"]
@@ -205,7 +205,8 @@ UNPLANNED = TicketPlan(rounds=0, epochs=1)
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:
     """All of a network but its masks."""
-    return {name: tensor for name, tensor in network.state_dict().items() if not name.endswith(MASK)}
+    keys = set(mask_keys(network).values())
+    return {name: tensor for name, tensor in network.state_dict().items() if name not in keys}
 
 
 def _state(trainer: pl.Trainer, weights: Mapping[str, Tensor], batch_idx: int) -> dict[str, Any]:

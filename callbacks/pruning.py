@@ -16,7 +16,7 @@ from sparsity.callbacks.keep_masks import KeepMasks
 from sparsity.callbacks.network import network_of
 from sparsity.checkpoints.loading import load_masks
 from sparsity.errors import SparsityError, require_whole_number
-from sparsity.masks import Mask, add_masks, density, kept, masked_layers, masks, set_mask, sizes
+from sparsity.masks import Mask, add_masks, density, kept, masked_weights, masks, set_mask, sizes
 from sparsity.pruning.ablation import Ablation, ablate
 from sparsity.pruning.allocation import Allocation, LayerDensities
 from sparsity.pruning.iterative import scheduled_count
@@ -119,7 +119,7 @@ class PruningCallback(KeepMasks, ABC):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         network = network_of(pl_module)
         self.take_layers(pl_module)
-        if not masked_layers(network):
+        if not masks(network):
             add_masks(network)  # says what there would have to be
         if self._kept_at_start is None:
             self._kept_at_start = kept(network)
@@ -311,15 +311,11 @@ def require_new_trainer(trainer: pl.Trainer, pruner: str) -> None:
 def _require_training(trainer: pl.Trainer, network: nn.Module, pruner: str) -> None:
     """Refuse to prune what does not train: it would be destroyed, and not be what the density is meant for."""
     trained = {id(p) for o in trainer.optimizers for group in o.param_groups for p in group["params"]}
-    layers = masked_layers(network)
-    idle = [
-        n
-        for n, layer in layers.items()
-        if not (w := layer.get_parameter("weight")).requires_grad or id(w) not in trained
-    ]
+    weights = masked_weights(network)
+    idle = [name for name, weight in weights.items() if not weight.requires_grad or id(weight) not in trained]
     if idle and trained:
         raise SparsityError(
             f"{pruner} would prune layer {idle[0]!r}{f' and {len(idle) - 1} others' * (len(idle) > 1)}, whose weight "
             "does not train (requires_grad is False, or no optimizer has it); let it train, or exclude it: "
-            "add_masks(network, exclude=[...]), model.dense_layers on the command line"
+            "add_masks(network, exclude=[...]), model.exclude on the command line"
         )

@@ -18,8 +18,8 @@ from typing_extensions import override
 from sparsity.callbacks.network import network_of
 from sparsity.callbacks.pruning import PruningCallback, require_new_trainer, run_seed
 from sparsity.errors import SparsityError, require_whole_number
-from sparsity.masks import Mask, masked_layers, masks
-from sparsity.networks.initialisation import make_signed_constant
+from sparsity.masks import Mask, masked, masked_weights, masks
+from sparsity.networks.initialisation import signed_constant
 from sparsity.seeding import derive_seed, named_generator
 
 
@@ -164,10 +164,9 @@ class ScoreSearch(PruningCallback):
     def _first_scores(self, trainer: pl.Trainer, network: nn.Module) -> dict[str, Tensor]:
         """The frozen weights and the scores that a new search starts from."""
         self._seed = derive_seed(type(self).__name__, seed=run_seed(trainer))
-        weights = {name: layer.get_parameter("weight") for name, layer in masked_layers(network).items()}
+        weights = masked_weights(network)
         if self.signed_constant:
-            for weight in weights.values():
-                make_signed_constant(weight)
+            _make_signed_constant(network)
         scores = [
             self.initial_scores(weight, named_generator("scores", name, seed=self._seed)).flatten()
             for name, weight in weights.items()
@@ -255,6 +254,12 @@ class ScoreSearch(PruningCallback):
         self._restored = state_dict["search"]
 
 
+@torch.no_grad()
+def _make_signed_constant(network: nn.Module) -> None:
+    for place in masked(network).values():
+        place.weight.copy_(place.from_units(signed_constant(place.by_unit(place.weight))))
+
+
 @dataclass(frozen=True)
 class SearchPlan:
     """How a run is divided.
@@ -297,7 +302,7 @@ class FlatScores:
 
     def __init__(self, network: nn.Module, frozen: Tensor, scores: Tensor) -> None:
         self.network = network
-        self._weights: list[Tensor] = [layer.get_parameter("weight") for layer in masked_layers(network).values()]
+        self._weights: list[Tensor] = list(masked_weights(network).values())
         self._names, self._masks = list(masks(network)), list(masks(network).values())
         device, dtype = self._weights[0].device, self._weights[0].dtype
         self.frozen = frozen.to(device, dtype)

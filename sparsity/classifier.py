@@ -35,7 +35,7 @@ COUNTED_TOGETHER = 100_000
 
 
 class SparseClassifier(pl.LightningModule):
-    """Trains any network to classify, with masks on its Linear and Conv2d layers.
+    """Trains any network to classify, with masks on its weights.
 
     Logs loss, top-1 (`accuracy`) and top-5 accuracy once per epoch under `train/`, `val/` and `test/`.
 
@@ -45,7 +45,8 @@ class SparseClassifier(pl.LightningModule):
         lr_scheduler: Makes the learning rate's schedule, stepped every epoch. Default: constant.
         label_smoothing: Share of the target spread over all classes, in [0, 1].
         decay_all: Let weight decay act on biases and normalisation layers too, not on weights alone.
-        dense_layers: Names of layers that are not masked and do not count.
+        exclude: Names of weights that stay dense and do not count, or patterns of them such as `*.downsample.*`.
+        include: The same of weights that are masked besides those that always are, such as embeddings.
         compile: Compile the network with `torch.compile`, which takes tens of seconds.
         channels_last: Store convolutions' weights with the channels last, so that convolutions run in that order; by
             default on a CPU, where they are faster.
@@ -63,7 +64,8 @@ class SparseClassifier(pl.LightningModule):
         lr_scheduler: LRSchedulerCallable | None = None,
         label_smoothing: float = 0.0,
         decay_all: bool = False,
-        dense_layers: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        include: Sequence[str] = (),
         compile: bool = False,
         channels_last: bool | None = None,
         weights: str | None = None,
@@ -75,7 +77,7 @@ class SparseClassifier(pl.LightningModule):
         # in a script they are objects that do not belong into a checkpoint.
         from_command_line = _given_hyperparameters.get() is not None
         self.save_hyperparameters(ignore=[] if from_command_line else ["network", "optimizer", "lr_scheduler"])
-        add_masks(network, dense_layers)
+        add_masks(network, exclude, include)
         if weights is not None:
             load_weights(network, weights)
         self.network = network

@@ -25,7 +25,7 @@ def test_weight_decay_acts_on_weights_alone_unless_asked() -> None:
 
 
 def test_dense_layers_are_not_masked() -> None:
-    assert "fc1" not in sizes(SparseClassifier(FC(), dense_layers=["fc1"]).network)
+    assert "fc1" not in sizes(SparseClassifier(FC(), exclude=["fc1"]).network)
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.1, float("nan")])

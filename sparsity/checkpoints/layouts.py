@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sparsity.errors import SparsityError
-from sparsity.masks import MASK
+from sparsity.masks import SUFFIX
 
 Kind = Literal["sparsity", "synflow_fc", "gem_miner_fc", "synflow_resnet", "gem_miner_resnet"]
 """Who wrote a checkpoint: this package, or SynFlow's or Gem-Miner's program with one of two kinds of network."""
@@ -149,7 +149,7 @@ def translate(state: State, kind: Kind, mask: MaskChoice = "effective") -> dict[
             # Weights of Linear layers have two dimensions and those of convolutions four; BatchNorm's have one, and
             # the scales of identity shortcuts three.
             if name == "weight" and kept is not None and kept.dim() in (2, 4):
-                translated[f"{ours}.{MASK}"] = kept
+                translated[f"{ours}.{name}{SUFFIX}"] = kept
     return _without_unit_scales(translated)
 
 

@@ -11,9 +11,7 @@ from sparsity.checkpoints.layouts import Kind, MaskChoice, State, detect_kind, t
 from sparsity.checkpoints.network_files import FilePath, NetworkFile, read_network_file
 from sparsity.checkpoints.networks import NetworkConfig, build_network, infer_config, read_config
 from sparsity.errors import SparsityError
-from sparsity.masks import MASK, add_masks, add_masks_of, maskable, masked_layers, masks, set_mask
-
-_SUFFIX = f".{MASK}"
+from sparsity.masks import SUFFIX, Place, add_masks, add_masks_of, maskable, masked, masks, set_mask
 
 
 def load_network(path: FilePath, kind: Kind | None = None, mask: MaskChoice = "effective") -> nn.Module:
@@ -61,25 +59,29 @@ def load_masks(path: FilePath, network: nn.Module) -> dict[str, Tensor]:
         SparsityError: If there is no such file, or its masks do not fit.
     """
     state: State = read_network_file(path).state
-    expected = masks(network)
+    expected = masked(network)
+    if not expected:
+        raise SparsityError(
+            f"{type(network).__name__} has no masks for those of {os.fspath(path)}; call add_masks first"
+        )
     if _has_zeros_for_masks(state, expected):
-        state = {f"{name}{_SUFFIX}": state[f"{name}.weight"] != 0 for name in expected}
-    if not all(f"{name}{_SUFFIX}" in state for name in expected):
+        state = {place.mask_key: state[place.full_name] != 0 for place in expected.values()}
+    if not all(place.mask_key in state for place in expected.values()):
         state = translate(state, detect_kind(state), "effective")
-    for name, mask in expected.items():
-        found = state.get(f"{name}{_SUFFIX}")
+    for name, place in expected.items():
+        mask, found = place.mask, state.get(place.mask_key)
         if found is None or found.shape != mask.shape:
             shape = "no mask" if found is None else f"a mask shaped {list(found.shape)}"
             raise SparsityError(
                 f"the masks in {os.fspath(path)} are of another network: for layer {name!r}, shaped "
                 f"{list(mask.shape)}, it has {shape}; give a checkpoint of the same architecture"
             )
-    return {name: state[f"{name}{_SUFFIX}"].bool() for name in expected}
+    return {name: state[place.mask_key].bool() for name, place in expected.items()}
 
 
-def _has_zeros_for_masks(state: State, expected: Mapping[str, Tensor]) -> bool:
-    weights = [state.get(f"{name}.weight") for name in expected]
-    if any(key.endswith((_SUFFIX, ".flag")) for key in state) or any(weight is None for weight in weights):
+def _has_zeros_for_masks(state: State, expected: Mapping[str, Place]) -> bool:
+    weights = [state.get(place.full_name) for place in expected.values()]
+    if any(key.endswith((SUFFIX, ".flag")) for key in state) or any(weight is None for weight in weights):
         return False
     return any(bool((weight == 0).any()) for weight in weights if weight is not None)
 
@@ -110,7 +112,7 @@ def _require_tensors_of(network: nn.Module, state: State) -> None:
     Raises:
         SparsityError: Names the first that does not fit.
     """
-    masks = {f"{name}{_SUFFIX}" for name in maskable(network)}
+    masks = {place.mask_key for place in maskable(network).values()}
     expected, name = network.state_dict(), type(network).__name__
     if missing := sorted(expected.keys() - state.keys()):
         raise SparsityError(f"{missing[0]!r}, which the {name} needs, is missing, as are {len(missing) - 1} others")
@@ -129,13 +131,15 @@ def _fill(network: nn.Module, state: State) -> None:
     Of a network that was saved without masks, what is zero is pruned, layers of zeros alone included: nothing of it is
     about to train.
     """
-    found = {name: state[f"{name}{_SUFFIX}"] for name in maskable(network) if f"{name}{_SUFFIX}" in state}
-    network.load_state_dict({key: tensor for key, tensor in state.items() if not key.endswith(_SUFFIX)})
+    places = maskable(network)
+    found = {name: state[place.mask_key] for name, place in places.items() if place.mask_key in state}
+    keys = {place.mask_key for place in places.values()}
+    network.load_state_dict({key: tensor for key, tensor in state.items() if key not in keys})
     if found:
-        add_masks_of(network, {f"{name}{_SUFFIX}": mask for name, mask in found.items()})
-        add_masks(network, exclude=[name for name in maskable(network) if name not in found])
+        add_masks_of(network, state)
+        add_masks(network, exclude=[name for name in places if name not in found])
         set_mask(network, found)
         return
     add_masks(network)
     if any(not mask.all() for mask in masks(network).values()):
-        set_mask(network, {name: layer.get_parameter("weight") != 0 for name, layer in masked_layers(network).items()})
+        set_mask(network, {name: place.weight != 0 for name, place in masked(network).items()})

@@ -11,7 +11,7 @@ from sparsity.checkpoints.layouts import detect_kind, translate
 from sparsity.checkpoints.network_files import FilePath, read_network_file
 from sparsity.checkpoints.reading import shape_in_words
 from sparsity.errors import SparsityError
-from sparsity.masks import MASK, add_masks, masked_layers, remove_masks, set_mask
+from sparsity.masks import SUFFIX, add_masks, mask_keys, remove_masks, set_mask
 
 
 def load_weights(network: nn.Module, path: FilePath) -> None:
@@ -26,15 +26,15 @@ def load_weights(network: nn.Module, path: FilePath) -> None:
     """
     expected = network.state_dict()
     found = _translated(read_network_file(path).state, expected)
-    masks = {f"{name}.{MASK}".lstrip("."): name for name in masked_layers(network)}
+    masks = {key: name for name, key in mask_keys(network).items()}
     for key in [*expected, *found]:
         there, here = found.get(key), expected.get(key)
         if there is None and key in masks:
             continue
-        if here is None and key.endswith(MASK) and key.removesuffix("_mask") in expected:
+        if here is None and key.endswith(SUFFIX) and key.removesuffix(SUFFIX) in expected:
             raise SparsityError(
-                f"{os.fspath(path)} has a mask for {key.removesuffix(f'.{MASK}')!r}, which is excluded from masking "
-                "here; take it out of dense_layers"
+                f"{os.fspath(path)} has a mask for {key.removesuffix(SUFFIX)!r}, which is not masked here; take it out "
+                "of model.exclude, or name it in model.include"
             )
         if there is None or here is None or there.shape != here.shape:
             raise SparsityError(
@@ -52,7 +52,7 @@ def load_weights(network: nn.Module, path: FilePath) -> None:
     elif dense := [masks[key] for key in masks if key not in found]:
         warnings.warn(
             f"{', '.join(dense)} had no mask in {os.fspath(path)}, and can be pruned here; "
-            f"model.dense_layers [{', '.join(dense)}] leaves as it was",
+            f"model.exclude [{', '.join(dense)}] leaves as it was",
             stacklevel=2,
         )
     set_mask(network, {masks[key]: found[key].bool() for key in masks.keys() & found.keys()})
@@ -60,7 +60,7 @@ def load_weights(network: nn.Module, path: FilePath) -> None:
 
 def _translated(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Another program's tensors by our names; ours, and those of no known program, as they are."""
-    if all(key in state for key in expected if not key.endswith(MASK)):
+    if all(key in state for key in expected if not key.endswith(SUFFIX)):
         return state
     with suppress(SparsityError):
         return translate(state, detect_kind(state))

@@ -11,7 +11,7 @@ from sparsity.atomic import write_new
 from sparsity.checkpoints.network_files import FilePath
 from sparsity.checkpoints.networks import infer_config
 from sparsity.errors import SparsityError
-from sparsity.masks import MASK, add_masks, maskable, masked_layers
+from sparsity.masks import add_masks, maskable, masks
 from sparsity.networks import FC, ResNet
 
 _LAYOUT = "2.6.1"
@@ -34,7 +34,7 @@ def save_checkpoint(network: nn.Module, path: FilePath) -> None:
     if not isinstance(network, FC | ResNet):
         raise SparsityError(f"only FC and ResNet networks can be written as checkpoints, not {type(network).__name__}")
     masked = copy.deepcopy(network).cpu()
-    if not masked_layers(masked):
+    if not masks(masked):
         add_masks(masked)
     state = masked.state_dict()
     config = infer_config(state)
@@ -49,7 +49,7 @@ def save_checkpoint(network: nn.Module, path: FilePath) -> None:
         "lr_schedulers": [],
         "hyper_parameters": {
             "network": config,
-            "dense_layers": [name for name in maskable(masked) if f"{name}.{MASK}" not in state],
+            "exclude": [name for name, place in maskable(masked).items() if place.mask_key not in state],
             "_instantiator": "pytorch_lightning.cli.instantiate_module",
         },
     }

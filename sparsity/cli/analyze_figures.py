@@ -9,7 +9,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from sparsity.analysis.comparison.results import Comparison
-from sparsity.masks import masked_layers
+from sparsity.masks import masks
 from sparsity.plotting.catalogue import (
     IMAGE_FIGURES,
     SINGLE_NETWORK_FIGURES,
@@ -77,6 +77,6 @@ def _figures(
         return
     file_names = names_of_files(list(networks))
     for name, network in networks.items():
-        first = FirstLayer(network, images, next(iter(masked_layers(network))))
+        first = FirstLayer(network, images, next(iter(masks(network))))
         for of_images, figure in drawn(IMAGE_FIGURES, first):
             yield f"{of_images.name}_{file_names[name]}", figure

@@ -11,7 +11,7 @@ from torch import nn
 
 from sparsity.errors import SparsityError
 from sparsity.forward.passes import unchanged
-from sparsity.graph.layers import analysed_layers
+from sparsity.graph.layers import analysed
 from sparsity.graph.weights import Array, FloatArray, IntArray, Weights, as_weights, unit_vectors
 
 
@@ -103,7 +103,7 @@ def _reads(weight: Array, before: Array) -> bool:
 
 def _require_chain(network: nn.Module) -> None:
     kind = type(network).__name__
-    layers = list(analysed_layers(network))
+    layers = list(analysed(network))
     try:
         with unchanged(network):
             graph = torch.fx.symbolic_trace(network).graph

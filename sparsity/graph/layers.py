@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,54 +10,53 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from sparsity.errors import SparsityError
 from sparsity.forward.non_finite import layer_in_words
-from sparsity.masks import masked_layers
+from sparsity.masks import Place, maskable, masked
 
 Observer = Callable[[str, Tensor], None]
 """Called with a layer's name and its output, each time the layer runs."""
 
+_COUNTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
-def analysed_layers(network: nn.Module) -> dict[str, nn.Module]:
-    """The masked layers by name in registration order; of a network without masks, every Linear and Conv2d.
+
+def analysed(network: nn.Module) -> dict[str, Place]:
+    """The masked weights by name in registration order; of a network without masks, all that could be masked.
 
     Raises:
-        SparsityError: If the network has no such layer, or one has no weight to look at.
+        SparsityError: If the network has no such weight, or one is not there to look at.
     """
-    layers = masked_layers(network) or {
-        name: module for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)
-    }
-    if not layers:
-        raise SparsityError(f"{type(network).__name__} has no Linear or Conv2d layer to analyse; give one that has")
-    for name, layer in layers.items():
-        weight = layer._parameters.get("weight")
-        if weight is None and is_parametrized(layer, "weight"):
+    places = masked(network) or maskable(network)
+    if not places:
+        raise SparsityError(
+            f"{type(network).__name__} has no Linear, convolution, attention or recurrent layer to analyse; give one "
+            "that has"
+        )
+    for place in places.values():
+        if is_parametrized(place.module, place.parameter):
             continue
-        if weight is None:
+        if place.stored is None:
             raise SparsityError(
-                f"{layer_in_words(name)} computes its weight anew in every pass; make it a parameter, as "
-                "torch.nn.utils.prune.remove and torch.nn.utils.remove_weight_norm do"
+                f"{layer_in_words(place.path)} computes its {place.parameter} anew in every pass; make it a parameter, "
+                "as torch.nn.utils.prune.remove and torch.nn.utils.remove_weight_norm do"
             )
-        if nn.parameter.is_lazy(weight):
-            raise SparsityError(f"{layer_in_words(name)} has no weights before its first pass; run the network once")
-    return layers
+        if nn.parameter.is_lazy(place.stored):
+            raise SparsityError(
+                f"{layer_in_words(place.path)} has no weights before its first pass; run the network once"
+            )
+    return places
 
 
 def counted_layers(network: nn.Module) -> dict[str, nn.Module]:
-    """The layers whose multiply-adds are counted, by name: masked or not, every Linear and Conv2d.
+    """The layers whose multiply-adds are counted, by name: masked or not, every Linear and convolution.
 
     Raises:
-        SparsityError: As `analysed_layers`.
+        SparsityError: As `analysed`.
     """
-    analysed = analysed_layers(network)
+    analysed(network)
     return {
         name: module
         for name, module in network.named_modules()
-        if name in analysed or (isinstance(module, nn.Linear | nn.Conv2d) and not nn.parameter.is_lazy(module.weight))
+        if isinstance(module, _COUNTED) and not nn.parameter.is_lazy(module.weight)
     }
-
-
-def weight_of(layer: nn.Module) -> Tensor:
-    """A layer's weight; of a parametrised one what it computes, a new tensor each time."""
-    return cast(Tensor, layer.weight)
 
 
 @contextmanager

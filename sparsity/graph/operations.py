@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.overrides import TorchFunctionMode
 
-LAYERS = frozenset({"linear", "conv2d"})
+LAYERS = frozenset({"linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"})
 NORMALISATIONS = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm", "local_response_norm"})
 NONLINEARITIES = (
     frozenset({"relu", "relu6", "leaky_relu", "prelu", "rrelu", "threshold", "clamp", "clamp_min", "clip", "hardtanh"})

@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 from sparsity.errors import SparsityError
 from sparsity.forward.passes import evaluating, substituted
 from sparsity.forward.tensors import tensors_in
-from sparsity.graph.layers import refusing, weight_of
+from sparsity.graph.layers import analysed, refusing
 from sparsity.graph.operations import LAYERS, BareWeights, operation
 
 
@@ -45,12 +45,13 @@ class BooleanPass:
         stand_ins: dict[Tensor, Tensor] = {}
         for parameter in network.parameters():
             stand_ins[parameter] = torch.ones(parameter.shape, dtype=sample.dtype)
-        stand_ins |= {weight_of(network.get_submodule(name)): weight for name, weight in weights.items()}
+        places = analysed(network)
+        stand_ins |= {places[name].weight: weight for name, weight in weights.items()}
         for buffer in network.buffers():
             stand_ins[buffer] = buffer.to("cpu", sample.dtype) if buffer.is_floating_point() else buffer.cpu()
         with evaluating(network), torch.enable_grad(), substituted(network, stand_ins), parametrize.cached():
             # What a parametrised layer computes is one tensor while it is cached.
-            used = {id(weight_of(network.get_submodule(name))): weight for name, weight in weights.items()}
+            used = {id(places[name].weight): weight for name, weight in weights.items()}
             self._mode = _Booleans(used)
             with self._mode, refusing(network, f"samples of shape {tuple(sample.shape[1:])}"):
                 output = network(sample)

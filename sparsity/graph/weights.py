@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from sparsity.errors import NonFiniteError, SparsityError
 from sparsity.forward.non_finite import layer_in_words
-from sparsity.graph.layers import analysed_layers, weight_of
-from sparsity.masks import MASK
+from sparsity.graph.layers import analysed
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float64]
@@ -20,29 +19,29 @@ IntArray = npt.NDArray[np.intp]
 BoolArray = npt.NDArray[np.bool_]
 
 Weights = Mapping[str, Array]
-"""Effective weights by layer name in forward order: `[out, in]` of a Linear, `[out, in, kh, kw]` of a Conv2d."""
+"""Effective weights by name, `[units, inputs, ...]`: `[out, in]` of a Linear, `[out, in, kh, kw]` of a Conv2d."""
 
 
 def layer_weights(network: nn.Module) -> dict[str, Array]:
     """The effective weights, `weight * mask`, of a network's masked layers.
 
     Args:
-        network: Any network; one without masks gives all its Linear and Conv2d layers.
+        network: Any network; one without masks gives all its weights that could be masked.
 
     Returns:
-        Copies by layer name, in the order in which the network registers its layers: `[out, in]` of a Linear,
-        `[out, in, kh, kw]` of a Conv2d.
+        Copies by the weight's name, in the order in which the network registers its layers, with one unit in each
+        row whatever the layer: `[out, in]` of a Linear, `[out, in, kh, kw]` of a Conv2d, transposed or not.
 
     Raises:
         SparsityError: If the network has no such layer.
         NonFiniteError: If a weight is NaN or infinite.
     """
     weights = {}
-    for name, layer in analysed_layers(network).items():
-        weight = weight_of(layer).detach()
-        mask = layer._buffers.get(MASK)
+    for name, place in analysed(network).items():
+        weight = place.weight.detach()
         # masked_fill and not a product: 0 * inf would be NaN, and a pruned weight does not count whatever it holds.
-        weights[name] = _to_numpy(weight if mask is None else weight.masked_fill(~mask, 0))
+        effective = weight.masked_fill(~place.mask, 0) if place.has_mask else weight
+        weights[name] = _to_numpy(place.by_unit(effective))
     return _checked(weights)
 
 
@@ -58,8 +57,8 @@ def layer_masks(network: nn.Module | Weights) -> dict[str, BoolArray]:
     if not isinstance(network, nn.Module):
         return {name: weight != 0 for name, weight in as_weights(network).items()}
     return {
-        name: _to_numpy(layer.get_buffer(MASK)) if MASK in layer._buffers else _to_numpy(weight_of(layer).detach()) != 0
-        for name, layer in analysed_layers(network).items()
+        name: _to_numpy(place.by_unit(place.mask if place.has_mask else place.weight.detach() != 0))
+        for name, place in analysed(network).items()
     }
 
 

@@ -1,4 +1,4 @@
-"""How the weights of Linear and Conv2d layers start."""
+"""How the weights of a network start."""
 
 import math
 from typing import Literal
@@ -13,7 +13,7 @@ WeightInit = Literal["standard", "kaiming_normal", "kaiming_uniform", "signed_co
 
 @torch.no_grad()
 def initialise_weights(network: nn.Module, init: WeightInit) -> None:
-    """Draw the weights of every Linear and Conv2d anew, from torch's global generator; biases stay as they are.
+    """Draw all weights that can be masked anew, from torch's global generator; biases stay as they are.
 
     Args:
         network: Changed in place.
@@ -23,18 +23,19 @@ def initialise_weights(network: nn.Module, init: WeightInit) -> None:
     """
     if init == "standard":
         return
-    for layer in maskable(network).values():
-        weight = layer.get_parameter("weight")
+    for place in maskable(network).values():
+        units = place.by_unit(place.weight)
         if init == "kaiming_normal":
-            nn.init.kaiming_normal_(weight, nonlinearity="relu")
+            units = nn.init.kaiming_normal_(units.contiguous(), nonlinearity="relu")
         elif init == "kaiming_uniform":
-            nn.init.kaiming_uniform_(weight, nonlinearity="relu")
+            units = nn.init.kaiming_uniform_(units.contiguous(), nonlinearity="relu")
         else:
-            make_signed_constant(weight)
+            units = signed_constant(units)
+        place.weight.copy_(place.from_units(units))
 
 
 @torch.no_grad()
-def make_signed_constant(weight: Tensor) -> None:
-    """Replace a weight `[out, in, ...]` in place by `sign(weight) * sqrt(2 / fan_in)`, zeros staying zero."""
-    fan_in = weight[0].numel()
-    weight.sign_().mul_(math.sqrt(2 / fan_in))
+def signed_constant(units: Tensor) -> Tensor:
+    """`sign(w) * sqrt(2 / fan_in)` of the weights w `[units, inputs, ...]`, zeros staying zero."""
+    fan_in = units[0].numel()
+    return units.sign() * math.sqrt(2 / fan_in)

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from sparsity.masks import Mask, masked_layers
+from sparsity.masks import Mask, masked
 from sparsity.pruning.saliency import random_saliency
 from sparsity.pruning.selection import keep_highest
 from sparsity.seeding import derive_seed, named_generator
@@ -51,8 +51,7 @@ def _shuffled(mask: Mapping[str, Tensor], seed: int | None) -> dict[str, Tensor]
 
 @torch.no_grad()
 def _reinitialise(network: nn.Module, seed: int | None) -> None:
-    for name, layer in masked_layers(network).items():
-        weight = layer.get_parameter("weight")
-        new = torch.empty(weight.shape, dtype=weight.dtype)
+    for name, place in masked(network).items():
+        new = torch.empty(place.by_unit(place.weight).shape, dtype=place.weight.dtype)
         generator = named_generator("reinitialised weights", name, seed=seed)
-        weight.copy_(nn.init.kaiming_normal_(new, nonlinearity="relu", generator=generator))
+        place.weight.copy_(place.from_units(nn.init.kaiming_normal_(new, nonlinearity="relu", generator=generator)))

@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from sparsity.errors import SparsityError
-from sparsity.masks import masked_layers
+from sparsity.masks import masked
 
 Allocation = Literal["uniform", "erk", "balanced", "smart_ratio"]
 
@@ -31,8 +31,10 @@ def allocate(
     Raises:
         SparsityError: If there is no such rule, or it cannot meet the density, see `smart_ratio` and `explicit`.
     """
-    shapes = {name: layer.get_parameter("weight").shape for name, layer in masked_layers(network).items()}
-    counts = _allocate(network, shapes, density, allocation)
+    places = masked(network)
+    shapes = {name: place.mask.shape for name, place in places.items()}
+    layers = {name: place.layers for name, place in places.items()}
+    counts = _allocate(network, shapes, layers, density, allocation)
     if available is None or all(count <= available[name] for name, count in counts.items()):
         return counts
     total = round(density * sum(_sizes(shapes).values()))
@@ -46,14 +48,18 @@ def allocate(
 
 
 def _allocate(
-    network: nn.Module, shapes: Mapping[str, Sequence[int]], density: float, allocation: LayerDensities
+    network: nn.Module,
+    shapes: Mapping[str, Sequence[int]],
+    layers: Mapping[str, int],
+    density: float,
+    allocation: LayerDensities,
 ) -> dict[str, int]:
     sizes = _sizes(shapes)
     match allocation:
         case "uniform":
             return uniform(sizes, density)
         case "erk":
-            return erk(shapes, density)
+            return erk(shapes, density, layers)
         case "balanced":
             return balanced(sizes, density)
         case "smart_ratio":
@@ -90,7 +96,7 @@ def balanced(sizes: Mapping[str, int], density: float) -> dict[str, int]:
     return _in_proportion(dict.fromkeys(sizes, 1), sizes, round(density * sum(sizes.values())))
 
 
-def erk(shapes: Mapping[str, Sequence[int]], density: float) -> dict[str, int]:
+def erk(shapes: Mapping[str, Sequence[int]], density: float, layers: Mapping[str, int] | None = None) -> dict[str, int]:
     """Erdos-Renyi-Kernel: densities in proportion to `sum(shape) / prod(shape)` (Evci et al. 2020, section 3).
 
     Layers that would pass density 1 are dense, and the others share the rest. Together exactly `round(density * N)`.
@@ -98,10 +104,14 @@ def erk(shapes: Mapping[str, Sequence[int]], density: float) -> dict[str, int]:
     Args:
         shapes: Each layer's weight shape, `[out, in]` or `[out, in, height, width]`; a 1x1 kernel adds 1 + 1.
         density: Kept fraction, in (0, 1].
+        layers: How many layers stand one below the other in a weight, such as the gates of a recurrent one, each of
+            which has a density of its own by the rule; by default one.
     """
     sizes = _sizes(shapes)
     # A density in proportion to sum / prod is a number of weights in proportion to the sum.
-    return _in_proportion({name: sum(s) for name, s in shapes.items()}, sizes, round(density * sum(sizes.values())))
+    parts = {name: 1 if layers is None else layers[name] for name in shapes}
+    sums = {name: parts[name] * (shape[0] // parts[name] + sum(shape[1:])) for name, shape in shapes.items()}
+    return _in_proportion(sums, sizes, round(density * sum(sizes.values())))
 
 
 def smart_ratio(shapes: Mapping[str, Sequence[int]], density: float, residual: bool) -> dict[str, int]:

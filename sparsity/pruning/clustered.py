@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from sparsity.masks import masked_layers
+from sparsity.masks import masked
 from sparsity.seeding import named_generator
 
 LONGEST_RUN = 3
@@ -29,14 +29,16 @@ def clustered_saliency(network: nn.Module, seed: int | None = None) -> dict[str,
         Per masked layer, shaped like its weight, float64, distinct numbers in (0, 1]: one ranking over the network
         keeps about the same fraction of every layer.
     """
-    layers = masked_layers(network)
-    names = list(layers)
-    at_once = dict.fromkeys(layers, HIDDEN_LAYER_UNITS) | {names[0]: FIRST_LAYER_UNITS} | {names[-1]: 1.0}
+    places = masked(network)
+    names = list(places)
+    at_once = dict.fromkeys(places, HIDDEN_LAYER_UNITS) | {names[0]: FIRST_LAYER_UNITS} | {names[-1]: 1.0}
     return {
-        name: _filling_order(
-            layer.get_parameter("weight"), at_once[name], named_generator("clustered pruning", name, seed=seed)
+        name: place.from_units(
+            _filling_order(
+                place.by_unit(place.weight), at_once[name], named_generator("clustered pruning", name, seed=seed)
+            )
         )
-        for name, layer in layers.items()
+        for name, place in places.items()
     }
 
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from sparsity.errors import SparsityError
 from sparsity.forward.passes import on_copies
-from sparsity.masks import kept, masked_layers, masks, set_mask, sizes
+from sparsity.masks import kept, masked_weights, masks, set_mask, sizes
 from sparsity.pruning.allocation import LayerDensities, allocate
 from sparsity.pruning.saliency import Saliency
 from sparsity.pruning.schedules import Schedule, scheduled_density
@@ -43,7 +43,7 @@ def iterative_masks(
         SparsityError: If the density cannot be reached, see `keep_highest` and `allocate`.
     """
     start = kept(network)
-    weights = [layer.get_parameter("weight") for layer in masked_layers(network).values()]
+    weights = masked_weights(network).values()
     found: dict[str, Tensor] = {}
     by_lot: dict[str, Tensor] = {}
     with on_copies([*weights, *masks(network).values()]):

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from sparsity.masks import Mask, masked_layers
+from sparsity.masks import Mask, masked
 
 
 @torch.no_grad()
@@ -19,8 +19,9 @@ def rescale_to_kept_fan_in(network: nn.Module, mask: Mask) -> None:
         network: A network with masks and weights that are not pruned yet; its weights are changed in place.
         mask: What is going to be kept.
     """
-    for name, layer in masked_layers(network).items():
-        weight = layer.get_parameter("weight")
-        norm, kept = (w.flatten(1).norm(dim=1) for w in (weight, weight * mask[name]))
+    for name, place in masked(network).items():
+        weight = place.weight
+        norm, kept = (place.by_unit(w).flatten(1).norm(dim=1) for w in (weight, weight * mask[name]))
         factor = torch.where(kept > 0, norm / kept, 1.0)
-        weight.mul_(factor.view(-1, *[1] * (weight.ndim - 1)))
+        units = place.by_unit(weight)
+        weight.copy_(place.from_units(units * factor.view(-1, *[1] * (units.ndim - 1))))

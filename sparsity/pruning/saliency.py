@@ -13,7 +13,7 @@ from sparsity.errors import NonFiniteError, SparsityError
 from sparsity.forward.labels import require_labels
 from sparsity.forward.passes import eval_mode, in_mode, refusing, substituted
 from sparsity.forward.tensors import logits_of, tensors_in
-from sparsity.masks import masked_layers, masks, zero_pruned
+from sparsity.masks import masked_weights, masks, zero_pruned
 from sparsity.seeding import derive_seed, named_generator
 
 Saliency = Mapping[str, Tensor]
@@ -29,11 +29,11 @@ def random_saliency(network: nn.Module, seed: int | None = None) -> dict[str, Te
     """
     return {
         name: torch.rand(
-            layer.get_parameter("weight").shape,
+            weight.shape,
             generator=named_generator("random pruning", name, seed=seed),
             dtype=torch.float64,
-        ).to(layer.get_parameter("weight").device)
-        for name, layer in masked_layers(network).items()
+        ).to(weight.device)
+        for name, weight in masked_weights(network).items()
     }
 
 
@@ -46,7 +46,7 @@ def magnitude_saliency(network: nn.Module) -> dict[str, Tensor]:
     Raises:
         NonFiniteError: Names the first layer with a weight that is NaN or infinite.
     """
-    saliency = {name: layer.get_parameter("weight").detach().abs() for name, layer in masked_layers(network).items()}
+    saliency = {name: weight.detach().abs() for name, weight in masked_weights(network).items()}
     require_finite(saliency, "magnitude")
     return saliency
 
@@ -66,7 +66,7 @@ def lamp_saliency(network: nn.Module) -> dict[str, Tensor]:
     Raises:
         NonFiniteError: Names the first layer with a weight that is NaN or infinite.
     """
-    saliency = {name: _lamp(layer.get_parameter("weight").detach()) for name, layer in masked_layers(network).items()}
+    saliency = {name: _lamp(weight.detach()) for name, weight in masked_weights(network).items()}
     require_finite(saliency, "LAMP")
     return saliency
 
@@ -190,8 +190,7 @@ class SynapticFlow:
                     )
                 is_absolute = isinstance(tensor, nn.Parameter) or tensor in statistics
                 self._stand_ins[tensor] = _absolute(tensor.detach()) if is_absolute else tensor.double()
-        layers = masked_layers(network).items()
-        self._weights = {name: self._stand_ins[layer.get_parameter("weight")] for name, layer in layers}
+        self._weights = {name: self._stand_ins[weight] for name, weight in masked_weights(network).items()}
         for weight in self._weights.values():
             weight.requires_grad_()
         device = next(iter(self._weights.values())).device
@@ -254,11 +253,10 @@ def _training_loss(
 
     A forward pass may be run again on the way back, so everything stays substituted until the end.
     """
-    weights = {
-        name: layer.get_parameter("weight").detach().requires_grad_() for name, layer in masked_layers(network).items()
-    }
+    own = masked_weights(network)
+    weights = {name: weight.detach().requires_grad_() for name, weight in own.items()}
     stand_ins: dict[Tensor, Tensor] = {parameter: parameter.detach() for parameter in network.parameters()}
-    stand_ins |= {layer.get_parameter("weight"): weights[name] for name, layer in masked_layers(network).items()}
+    stand_ins |= {weight: weights[name] for name, weight in own.items()}
     seed = derive_seed("training mode of a saliency")
     with in_mode(network, training=True), substituted(network, stand_ins), torch.enable_grad():
         torch.manual_seed(seed)

@@ -45,7 +45,7 @@ def test_half_precision_weights_are_read_and_bad_ones_named():
     network.fc2.weight.data[0, 0] = torch.inf
     with pytest.raises(NonFiniteError, match="'fc2'"):
         layer_weights(network)
-    with pytest.raises(SparsityError, match="no Linear or Conv2d layer"):
+    with pytest.raises(SparsityError, match="no Linear, convolution, attention or recurrent layer"):
         layer_weights(nn.ReLU())
 
 

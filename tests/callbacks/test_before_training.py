@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from sparsity.callbacks import Magnitude, PruneBeforeTraining, Random, SynFlow
 from sparsity.errors import SparsityError
-from sparsity.masks import kept, masked_layers, masks, sizes
+from sparsity.masks import kept, masked, masks, sizes
 
 PRUNERS = {"random": Random(0.2), "magnitude": Magnitude(0.2), "synflow": SynFlow(0.2, iterations=5)}
 
@@ -111,7 +111,7 @@ def test_arguments_out_of_range_are_refused(arguments: dict[str, int], message: 
 def test_a_pruner_of_ones_own_is_one_method(make_module: Any, make_trainer: Any, loader: DataLoader[Any]) -> None:
     class KeepSmallest(PruneBeforeTraining):
         def saliency(self, trainer: Any, pl_module: Any) -> Any:
-            return lambda network: {n: -m.weight.detach().abs() for n, m in masked_layers(network).items()}
+            return lambda network: {n: -m.weight.detach().abs() for n, m in masked(network).items()}
 
     module = make_module()
     before = module.head.weight.detach().clone()

@@ -92,7 +92,7 @@ def test_what_no_mask_covers_has_rows_a_line_and_a_density_of_all(
     logger.log_metrics = lambda metrics, step=None: seen.append(dict(metrics))  # type: ignore[method-assign]
     data = DataLoader(TensorDataset(torch.randint(7, (8, 6))), batch_size=4)
     with pytest.warns(UserWarning, match="multiply-adds are left out: Recurrent cannot take a sample of shape"):
-        make_trainer(Random(0.5), DensityMonitor(), logger=logger).fit(Recurrent(dense=("head",)), data)
+        make_trainer(Random(0.5), DensityMonitor(), logger=logger).fit(Recurrent(dense=("head", "lstm.*")), data)
     (logged,) = [metrics for metrics in seen if "density/network" in metrics]
     # 10 of 20 masked weights, beside 7 x 5, twice 20 x 5 and 3 x 4
     assert logged["density/network"] == 0.5

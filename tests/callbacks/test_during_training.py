@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from sparsity.callbacks import SET, GradualMagnitude, RigL
 from sparsity.errors import SparsityError
-from sparsity.masks import kept, masked_layers, masks, sizes
+from sparsity.masks import kept, masked, masks, sizes
 from sparsity.pruning.allocation import erk
 
 
@@ -23,12 +23,12 @@ class Follow(pl.Callback):
         self.after: list[dict[str, Tensor]] = []
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        layers = masked_layers(pl_module)
+        layers = masked(pl_module)
         self.before.append({n: layer.weight.detach().clone() for n, layer in layers.items()})
         self.masks.append({n: m.clone() for n, m in masks(pl_module).items()})
 
     def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.gradients.append({n: layer.weight.grad.clone() for n, layer in masked_layers(pl_module).items()})
+        self.gradients.append({n: layer.weight.grad.clone() for n, layer in masked(pl_module).items()})
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         self.after.append({n: m.clone() for n, m in masks(pl_module).items()})

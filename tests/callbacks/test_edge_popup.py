@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from sparsity.callbacks import EdgePopup
 from sparsity.errors import SparsityError
-from sparsity.masks import kept, masked_layers, masks
+from sparsity.masks import kept, masked, masks
 
 
 class Follow(pl.Callback):
@@ -24,11 +24,11 @@ class Follow(pl.Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         self.scores.append({n: s.clone() for n, s in self.pruner.scores.items()})
         self.masks.append({n: m.clone() for n, m in masks(pl_module).items()})
-        self.weights.append({n: layer.weight.detach().clone() for n, layer in masked_layers(pl_module).items()})
+        self.weights.append({n: layer.weight.detach().clone() for n, layer in masked(pl_module).items()})
 
     def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.pruner.scores:
-            self.gradients.append({n: layer.weight.grad.clone() for n, layer in masked_layers(pl_module).items()})
+            self.gradients.append({n: layer.weight.grad.clone() for n, layer in masked(pl_module).items()})
 
 
 def follow(module: Any, make_trainer: Any, loader: DataLoader[Any], epochs: int = 4, **options: Any) -> Follow:

@@ -5,7 +5,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from sparsity.callbacks import KeepMasks
-from sparsity.masks import add_masks, masked_layers, set_mask
+from sparsity.masks import add_masks, masked, set_mask
 
 
 @pytest.mark.parametrize("clip", [None, 0.1])
@@ -29,5 +29,5 @@ def test_a_dense_network_is_left_alone(make_module: Any, make_trainer: Any, load
     add_masks(module)
     make_trainer(KeepMasks()).fit(module, loader)
     make_trainer().fit(plain, loader)
-    for name, layer in masked_layers(module).items():
+    for name, layer in masked(module).items():
         assert torch.equal(layer.weight, plain.get_submodule(name).weight)

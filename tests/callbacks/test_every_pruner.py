@@ -37,7 +37,7 @@ from sparsity.callbacks import (
     StopOnDivergence,
     SynFlow,
 )
-from sparsity.masks import kept, masked_layers, masks, sizes
+from sparsity.masks import kept, masked, masks, sizes
 from tests.syncs import CountSyncs
 
 # 372 weights, six steps an epoch, six epochs.
@@ -99,7 +99,7 @@ class Watch(pl.Callback):
         current = {n: m.clone() for n, m in pruner.current_mask(pl_module).items()}
         self.masks.append(current)
         self.counts.append(sum(int(m.sum()) for m in current.values()))
-        for layer_name, layer in masked_layers(pl_module).items():
+        for layer_name, layer in masked(pl_module).items():
             self.nonzero_pruned += int((layer.weight[~current[layer_name]] != 0).sum())
 
 
@@ -261,9 +261,9 @@ def test_pruned_weights_change_neither_the_output_nor_what_the_optimizer_does_ne
     module.eval()
     expected = module(images)
     other = copy.deepcopy(module)
-    for layer in masked_layers(other).values():
-        layer.weight.data = torch.where(layer.weight_mask, layer.weight, torch.full_like(layer.weight, 7.0))
-    weights = {f"{n}.weight": layer.weight * layer.weight_mask for n, layer in masked_layers(other).items()}
+    for layer in masked(other).values():
+        layer.weight.data = torch.where(layer.mask, layer.weight, torch.full_like(layer.weight, 7.0))
+    weights = {f"{n}.weight": layer.weight * layer.mask for n, layer in masked(other).items()}
     assert torch.equal(torch.func.functional_call(other, weights, (images,)), expected)
 
 
@@ -282,8 +282,8 @@ def test_a_weight_that_comes_back_starts_at_zero_without_a_past(
             self.before = {n: m.clone() for n, m in masks(pl_module).items()}
 
         def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-            for n, layer in masked_layers(pl_module).items():
-                grown = layer.weight_mask & ~self.before[n]
+            for n, layer in masked(pl_module).items():
+                grown = layer.mask & ~self.before[n]
                 self.seen += int(grown.sum())
                 moment = trainer.optimizers[0].state[layer.weight]
                 # Weight decay on a weight of 0 adds nothing.

@@ -10,12 +10,12 @@ from torch import nn
 import sparsity.callbacks
 from sparsity.classifier import SparseClassifier
 from sparsity.datamodules import Digits
-from sparsity.masks import add_masks, kept, masked_layers, set_mask, sizes
+from sparsity.masks import add_masks, kept, masked, set_mask, sizes
 from sparsity.networks import FC
 from sparsity.pruning.saliency import magnitude_saliency, snip_saliency
 
 NAMES = {
-    "pl": pl, "torch": torch, "nn": nn, "add_masks": add_masks, "set_mask": set_mask, "masked_layers": masked_layers,
+    "pl": pl, "torch": torch, "nn": nn, "add_masks": add_masks, "set_mask": set_mask, "masked": masked,
     "sizes": sizes, "magnitude_saliency": magnitude_saliency, "snip_saliency": snip_saliency,
     **{name: getattr(sparsity.callbacks, name) for name in sparsity.callbacks.__all__},
 }  # fmt: skip

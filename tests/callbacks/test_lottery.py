@@ -16,7 +16,7 @@ from sparsity.callbacks.lottery import TicketPlan
 from sparsity.classifier import SparseClassifier
 from sparsity.datamodules import Digits
 from sparsity.errors import SparsityError
-from sparsity.masks import kept, masked_layers, masks
+from sparsity.masks import kept, masked, masks
 from sparsity.networks import FC
 
 
@@ -87,7 +87,7 @@ def test_cuts_take_the_smallest_trained_weights_down_an_exponential(
     class Trained(pl.Callback):
         def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
             if trainer.global_step == 18:
-                layers = masked_layers(pl_module).items()
+                layers = masked(pl_module).items()
                 self.weights = torch.cat([layer.weight.detach().abs().flatten() for _, layer in layers])
 
     trained = Trained()

@@ -27,7 +27,7 @@ class Stranger(pl.LightningModule):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        computed = [name for name, layer in maskable(network).items() if "weight" not in layer._parameters]
+        computed = [name for name, place in maskable(network).items() if place.stored is None]
         add_masks(network, exclude=computed)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:

@@ -23,7 +23,7 @@ from sparsity.callbacks import (
     SynFlow,
 )
 from sparsity.errors import NonFiniteError, SparsityError
-from sparsity.masks import add_masks, density, kept, masked_layers, sizes
+from sparsity.masks import add_masks, density, kept, masked, sizes
 
 OPTIMIZERS = {
     "sgd": partial(SGD, lr=0.05),
@@ -44,8 +44,8 @@ class ZeroWatch(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         self.steps += 1
-        for layer in masked_layers(pl_module).values():
-            self.violations += int((layer.weight[~layer.weight_mask] != 0).sum())
+        for layer in masked(pl_module).values():
+            self.violations += int((layer.weight[~layer.mask] != 0).sum())
 
 
 def exact(network: nn.Module, asked: float) -> bool:
@@ -81,7 +81,7 @@ def test_training_equals_multiplying_by_masks_in_the_forward_pass(
     by_hand.load_state_dict(module.state_dict())
     make_trainer(Magnitude(0.4), gradient_clip_val=clip).fit(module, loader)
 
-    masks = {f"{name}.weight": layer.weight_mask for name, layer in masked_layers(module).items()}
+    masks = {f"{name}.weight": layer.mask for name, layer in masked(module).items()}
     by_hand.train()
     update = OPTIMIZERS[optimizer](by_hand.parameters())
     for _ in range(2):
@@ -119,7 +119,7 @@ def test_a_network_without_layers_to_prune_is_refused(make_trainer: Any, loader:
     module.layer = nn.BatchNorm2d(1)
     module.training_step = lambda batch, _: module.layer(batch[0]).sum()  # type: ignore[method-assign]
     module.configure_optimizers = lambda: SGD(module.parameters(), lr=0.1)  # type: ignore[method-assign]
-    with pytest.raises(SparsityError, match="no Linear or Conv2d"):
+    with pytest.raises(SparsityError, match="no Linear, convolution, attention"):
         make_trainer(Random(0.5)).fit(module, loader)
 
 
@@ -165,7 +165,7 @@ def test_weight_averaging_of_a_fixed_mask_keeps_the_density(
     module = make_module()
     make_trainer(Random(0.3), averaging, max_epochs=4).fit(module, loader, loader)
     assert exact(module, 0.3)
-    nonzero = sum(int((layer.weight != 0).sum()) for layer in masked_layers(module).values())
+    nonzero = sum(int((layer.weight != 0).sum()) for layer in masked(module).values())
     assert nonzero == sum(kept(module).values())
 
 
@@ -195,7 +195,7 @@ def test_a_mask_that_is_found_at_once_is_written_once(
             self.after = versions(pl_module)
 
     def versions(module: nn.Module) -> list[int]:
-        return [layer.weight._version for layer in masked_layers(module).values()]
+        return [layer.weight._version for layer in masked(module).values()]
 
     look = Look()
     make_trainer(look, pruner(0.3), max_epochs=1).fit(make_module(), loader)

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from sparsity.callbacks import GemMiner
 from sparsity.errors import SparsityError
-from sparsity.masks import kept, masked_layers, masks, sizes
+from sparsity.masks import kept, masked, masks, sizes
 
 TOTAL = 36 + 144 + 192
 
@@ -28,12 +28,12 @@ class Recorder(pl.Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, i: int) -> None:
         if i == 0:
             self.kept.append(sum(kept(pl_module).values()))
-            self.weights.append({n: m.weight.detach().clone() for n, m in masked_layers(pl_module).items()})
+            self.weights.append({n: m.weight.detach().clone() for n, m in masked(pl_module).items()})
             self.lrs.append(trainer.optimizers[0].param_groups[0]["lr"])
             self.optimized.append(sum(len(g["params"]) for g in trainer.optimizers[0].param_groups))
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.evaluated.append({n: m.weight.detach().clone() for n, m in masked_layers(pl_module).items()})
+        self.evaluated.append({n: m.weight.detach().clone() for n, m in masked(pl_module).items()})
 
 
 def test_cuts_fall_exponentially_and_end_at_exactly_the_density_asked(

@@ -34,7 +34,7 @@ from sparsity.callbacks import (
     SynFlow,
 )
 from sparsity.errors import SparsityError
-from sparsity.masks import add_masks, density, kept, masked_layers, masks, remove_masks, sizes
+from sparsity.masks import add_masks, density, kept, masked, masks, remove_masks, sizes
 from tests.callbacks.test_every_pruner import PRUNERS
 
 
@@ -345,8 +345,8 @@ def test_an_average_of_the_network_is_no_part_of_it_and_is_as_sparse(
     make_trainer(GradualMagnitude(0.2, interval=2), max_epochs=4).fit(module, loader)
     assert sum(sizes(module.network).values()) == 372
     assert sum(kept(module.network).values()) == 74
-    layers = masked_layers(module.ema.module)
-    assert all(torch.equal(m, layers[n].weight_mask) for n, m in masks(module.own).items())
+    layers = masked(module.ema.module)
+    assert all(torch.equal(m, layers[n].mask) for n, m in masks(module.own).items())
     assert density_of_weights(module.ema) <= 0.2
     assert module.ema.module.head.weight.any()
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsity.interop import load_network
-from sparsity.masks import density, kept, masked_layers, masks, sizes
+from sparsity.masks import density, kept, masked, masks, sizes
 from sparsity.networks import FC, ResNet
 
 
@@ -78,9 +78,8 @@ def test_kept_weights_of_every_layer_are_those_counted_in_the_files(reference: P
 
 def test_weights_off_the_mask_are_stored_as_zero_in_every_published_network(reference: Path) -> None:
     for path in (reference / "published").glob("*/*.pt*"):
-        for name, layer in masked_layers(load_network(path)).items():
-            pruned = ~layer.get_buffer("weight_mask")
-            assert (layer.get_parameter("weight")[pruned] == 0).all(), f"{path.name}: {name}"
+        for name, place in masked(load_network(path)).items():
+            assert (place.weight[~place.mask] == 0).all(), f"{path.name}: {name}"
 
 
 def test_gem_miner_scores_before_finetuning_fold_to_the_mask_after_it(reference: Path) -> None:

@@ -384,7 +384,7 @@ def make_module(case: Case) -> pl.LightningModule:
     wrappers = [name for name in case.wrappers if name != "dense head"]
     network = make_network(Case(**{**vars(case), "wrappers": tuple(wrappers)}))
     dense = ["head"] if "dense head" in case.wrappers else []
-    return SparseClassifier(network, optimizer_of(case), dense_layers=dense)
+    return SparseClassifier(network, optimizer_of(case), exclude=dense)
 
 
 def averaging(case: Case) -> list[pl.Callback]:

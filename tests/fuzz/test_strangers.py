@@ -21,7 +21,7 @@ from typing_extensions import override
 from sparsity.callbacks import DensityMonitor, KeepMasks, PruningCallback
 from sparsity.callbacks.network import network_of
 from sparsity.errors import NonFiniteError, SparsityError
-from sparsity.masks import MASK, kept, maskable, masked_layers, matrix_weights, sizes
+from sparsity.masks import SUFFIX, kept, maskable, masked, matrix_weights, sizes
 from tests.callbacks.test_every_pruner import PRUNERS
 from tests.fuzz.conftest import cases
 from tests.fuzz.strangers import TRAINERS, Case, averaging, cases_of_strangers, make_loader, make_module
@@ -58,7 +58,7 @@ def make_pruner(case: Case) -> KeepMasks:
 def state(module: nn.Module) -> dict[str, Tensor]:
     """Everything but masks, of what there is already."""
     found = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    there = {n: t for n, t in found.items() if not n.endswith(MASK) and not nn.parameter.is_lazy(t)}
+    there = {n: t for n, t in found.items() if not n.endswith(SUFFIX) and not nn.parameter.is_lazy(t)}
     return {name: tensor.detach().clone() for name, tensor in there.items()}
 
 
@@ -100,7 +100,7 @@ def fit(case: Case, module: pl.LightningModule, pruner: KeepMasks) -> str:
     assert not changed, f"trains, or is in training mode, as it was not: {changed}"
     failed = [sentence for sentence in said if "DensityMonitor failed" in sentence]
     assert not failed, failed[0]
-    if masked_layers(network) and (not isinstance(pruner, PruningCallback) or pruner.is_final):
+    if masked(network) and (not isinstance(pruner, PruningCallback) or pruner.is_final):
         counts = {f"kept/{name}": count for name, count in kept(network).items()}
         counts["kept/network"] = sum(counts.values())
         assert counts.items() <= logger.last.items(), "the monitor logged other numbers"
@@ -127,29 +127,32 @@ def modes_of(module: nn.Module) -> dict[str, bool]:
 def has_its_density(network: nn.Module, pruner: KeepMasks, said: list[str]) -> None:
     """Pruned weights are zero, of averages too, and as many are kept as were asked for, or a warning says why not."""
     for name, module in network.named_modules():
-        mask = module._buffers.get(MASK)
-        if mask is not None and mask.dtype == torch.bool:  # that of torch.nn.utils.prune is of floats
-            assert not module.get_parameter("weight")[~mask].any(), f"pruned weights of {name} are not zero"
+        for key, mask in module._buffers.items():
+            parameter = key.removesuffix(SUFFIX)
+            # That of torch.nn.utils.prune is of floats.
+            if mask is not None and mask.dtype == torch.bool and parameter != key and parameter in module._parameters:
+                assert not module.get_parameter(parameter)[~mask].any(), f"pruned weights of {name} are not zero"
     if not isinstance(pruner, PruningCallback):
         return
     if not pruner.is_final:
         assert any("the run ended before" in sentence for sentence in said), "not final, and nothing says so"
         return
-    left_out = {name for name, layer in maskable(network).items() if layer._buffers.get(MASK, layer) is None}
-    assert masked_layers(network).keys() == maskable(network).keys() - left_out, "a layer has no mask"
+    left_out = {name for name, place in maskable(network).items() if place.is_excluded}
+    assert masked(network).keys() == maskable(network).keys() - left_out, "a layer has no mask"
     count, total = sum(kept(network).values()), sum(sizes(network).values())
     assert count == round(pruner.density * total), f"{count} of {total} weights are kept, not {pruner.density:g}"
 
 
 def nothing_else_is_zero(module: nn.Module, before: dict[str, Tensor]) -> None:
     """Weights without a mask have no more zeros than they had."""
-    masked = {
-        id(m._parameters["weight"])
+    covered = {
+        id(m._parameters[key.removesuffix(SUFFIX)])
         for m in module.modules()
-        if m._buffers.get(MASK) is not None and "weight" in m._parameters
+        for key, mask in m._buffers.items()
+        if mask is not None and key.removesuffix(SUFFIX) in m._parameters
     }
     for name, weight in matrix_weights(module).items():
-        if id(weight) not in masked and name in before:
+        if id(weight) not in covered and name in before:
             zeros = int((weight == 0).sum()), int((before[name] == 0).sum())
             assert zeros[0] <= zeros[1], f"{name} has no mask, and {zeros[0]} zeros where it had {zeros[1]}"
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from sparsity.networks import FC
-from sparsity.networks.initialisation import initialise_weights, make_signed_constant
+from sparsity.networks.initialisation import initialise_weights, signed_constant
 
 
 def test_signed_constant_keeps_signs_of_the_standard_draw() -> None:
@@ -19,9 +19,14 @@ def test_signed_constant_keeps_signs_of_the_standard_draw() -> None:
 
 
 def test_fan_in_of_a_convolution_counts_its_kernel() -> None:
-    layer = nn.Conv2d(3, 4, 5)
-    make_signed_constant(layer.weight)
-    assert torch.allclose(layer.weight.abs(), torch.tensor(math.sqrt(2 / 75)))
+    weight = signed_constant(nn.Conv2d(3, 4, 5).weight)
+    assert torch.allclose(weight.abs(), torch.tensor(math.sqrt(2 / 75)))
+
+
+def test_fan_in_of_a_transposed_convolution_counts_what_a_unit_reads() -> None:
+    network = nn.Sequential(nn.ConvTranspose2d(4, 6, 3, groups=2))
+    initialise_weights(network, "signed_constant")
+    assert torch.allclose(network[0].weight.abs(), torch.tensor(math.sqrt(2 / (2 * 9))))
 
 
 @pytest.mark.parametrize("init", ["kaiming_normal", "kaiming_uniform"])

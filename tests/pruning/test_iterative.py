@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune
 
-from sparsity.masks import add_masks, kept, masked_layers, masks, set_mask, sizes
+from sparsity.masks import add_masks, kept, masked, masks, set_mask, sizes
 from sparsity.networks import FC, ResNet, ResNet20, ResNet110
 from sparsity.pruning.allocation import Allocation
 from sparsity.pruning.iterative import iterative_masks, prune_iteratively
@@ -74,8 +74,8 @@ def test_counts_are_exact_and_masks_only_shrink(
     assert len(seen) == iterations + 1
     for earlier, later in pairwise(seen):
         assert all((later[name] <= earlier[name]).all() for name in later)
-    for layer, original in zip(masked_layers(network).values(), masked_layers(before).values(), strict=True):
-        assert torch.equal(layer.weight, original.weight * layer.weight_mask)
+    for layer, original in zip(masked(network).values(), masked(before).values(), strict=True):
+        assert torch.equal(layer.weight, original.weight * layer.mask)
 
 
 @settings(deadline=None, max_examples=15)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.utils import prune, vector_to_parameters
 
 from sparsity.errors import NonFiniteError, SparsityError
-from sparsity.masks import add_masks, kept, masked_layers, masks, set_mask, sizes
+from sparsity.masks import add_masks, kept, masked, masks, set_mask, sizes
 from sparsity.networks import FC, ResNet, ResNet56
 from sparsity.pruning.clustered import clustered_saliency
 from sparsity.pruning.saliency import (
@@ -164,7 +164,7 @@ def hessian_and_gradient(
     network: nn.Module, images: Tensor, labels: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """H `[n, n]`, g and w `[n]` over all weights of the masked layers, pruned ones too."""
-    weights = {f"{name}.weight": layer.weight.detach() for name, layer in masked_layers(network).items()}
+    weights = {f"{name}.weight": layer.weight.detach() for name, layer in masked(network).items()}
     flat = torch.cat([w.flatten() for w in weights.values()])
 
     def loss(flat: Tensor) -> Tensor:
@@ -235,7 +235,7 @@ def test_grasp_averages_the_gradient_and_then_its_product_with_the_hessian() -> 
     alone = grasp_saliency(network, images, labels)
     seen = []
     doubled = grasp_saliency(network, images, labels, average=lambda g: seen.append(g.shape) or 2 * g)
-    assert seen == 2 * [layer.weight.shape for layer in masked_layers(network).values()]
+    assert seen == 2 * [layer.weight.shape for layer in masked(network).values()]
     for name in alone:
         torch.testing.assert_close(doubled[name], 4 * alone[name])
 
@@ -359,9 +359,7 @@ def test_every_masked_layer_and_nothing_else_gets_a_saliency_of_its_shape(method
     network = ResNet(depth=8, width=2, input_shape=(3, 8, 8))
     add_masks(network, exclude=["blocks.1.shortcut.0"])
     saliency = scores_on(3, 8, 8)[method](network)
-    assert {n: s.shape for n, s in saliency.items()} == {
-        n: layer.weight.shape for n, layer in masked_layers(network).items()
-    }
+    assert {n: s.shape for n, s in saliency.items()} == {n: layer.weight.shape for n, layer in masked(network).items()}
     assert "blocks.1.shortcut.0" not in saliency
     assert not any(s.requires_grad for s in saliency.values())
 

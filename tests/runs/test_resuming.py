@@ -112,7 +112,7 @@ MNIST = {"class_path": "sparsity.datamodules.MNIST", "init_args": {"data_dir": "
         ({"data": MNIST}, {"data": MNIST | {"init_args": {"limit": None, "new_option": 5}}}, None),
         ({"model": {"network": {"init_args": {"input_shape": [1, 8, 8]}}}},
          {"model": {"network": {"init_args": {"input_shape": (1, 8, 8)}}}}, None),
-        ({"model": {"dense_layers": ["fc1"]}}, {"model": {"dense_layers": []}}, r"model.dense_layers \['fc1'\], and"),
+        ({"model": {"exclude": ["fc1"]}}, {"model": {"exclude": []}}, r"model.exclude \['fc1'\], and"),
         ({"model": None}, {"model": {"decay_all": True}}, "model None, and"),
     ],
 )  # fmt: skip

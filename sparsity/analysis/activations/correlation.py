@@ -12,8 +12,9 @@ from sparsity.analysis.activations.responses import Point, responses, unit_axis
 from sparsity.analysis.assignment import assign
 from sparsity.analysis.records import PER_UNIT
 from sparsity.errors import SparsityError
-from sparsity.graph.layers import analysed_layers, weight_of
+from sparsity.graph.layers import analysed
 from sparsity.graph.weights import BoolArray, FloatArray, IntArray
+from sparsity.masks import Place
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,12 +91,12 @@ def activation_correlations(
     Raises:
         SparsityError: As `activation_correlation`.
     """
-    layers = {network: list(analysed_layers(module).items()) for network, module in networks.items()}
-    _require_same_units([[len(weight_of(layer)) for _, layer in found] for found in layers.values()])
+    layers = {network: list(analysed(module).items()) for network, module in networks.items()}
+    _require_same_units([[place.units for _, place in found] for found in layers.values()])
     if len(images) == 0:
         raise SparsityError("there are no images to correlate responses over; give at least one")
     first = next(iter(layers.values()))
-    moments = [_LayerMoments(list(networks), len(weight_of(layer))) for _, layer in first]
+    moments = [_LayerMoments(list(networks), place.units) for _, place in first]
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
         answers = {network: responses(module, batch, point) for network, module in networks.items()}
@@ -153,9 +154,9 @@ def _matched(correlation: FloatArray) -> LayerCorrelation:
     )
 
 
-def _columns(response: Tensor, layer: nn.Module) -> FloatArray:
+def _columns(response: Tensor, place: Place) -> FloatArray:
     """Responses as `[images * positions, units]`."""
-    columns = response.movedim(unit_axis(layer), -1).flatten(0, -2)
+    columns = response.movedim(unit_axis(place), -1).flatten(0, -2)
     return columns.cpu().double().numpy()
 
 

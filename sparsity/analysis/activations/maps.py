@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from sparsity.analysis.activations.responses import Point, responses, unit_axis
 from sparsity.analysis.records import PER_UNIT
 from sparsity.errors import SparsityError
-from sparsity.graph.layers import analysed_layers, weight_of
+from sparsity.graph.layers import analysed
 from sparsity.graph.reachability import BooleanPass
 from sparsity.graph.weights import Array, FloatArray, IntArray
+from sparsity.masks import Place
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +78,7 @@ def feature_maps(network: nn.Module, images: Tensor, layer: str, point: Point = 
     Raises:
         SparsityError: If there is no such layer or the images do not fit.
     """
-    _layer(network, layer)
+    _place(network, layer)
     maps: Array = responses(network, images, point)[layer].float().cpu().numpy()
     return maps
 
@@ -97,7 +98,7 @@ def exciting_patches(network: nn.Module, images: Tensor, layer: str, batch_size:
     Raises:
         SparsityError: If there is no such layer, or the images are none or do not fit.
     """
-    axis = unit_axis(_layer(network, layer))
+    axis = unit_axis(_place(network, layer))
     if images.ndim != 4 or len(images) == 0:
         raise SparsityError(f"patches are cut from images [n, channels, height, width], not {list(images.shape)}")
     highest, image, place = [], [], []
@@ -122,7 +123,7 @@ def _fields(
     """The receptive fields of positions in a layer's output: what their gradient reaches in the dense network."""
     distinct, which = torch.unique(position, return_inverse=True)
     sample = torch.ones(len(distinct), *input_shape, dtype=torch.float64, requires_grad=True)
-    weight = torch.ones(weight_of(_layer(network, layer)).shape, dtype=torch.float64)
+    weight = torch.ones(_place(network, layer).weight.shape, dtype=torch.float64)
     reached = BooleanPass(network, sample, {layer: weight}).reached[weight][-1]  # as in `responses`
     # All units of a dense layer see the same field: the first stands for them, [distinct, positions].
     reached = reached.movedim(axis, 0)[0].reshape(len(distinct), -1)
@@ -137,8 +138,8 @@ def _fields(
     )
 
 
-def _layer(network: nn.Module, name: str) -> nn.Module:
-    layers = analysed_layers(network)
-    if name not in layers:
-        raise SparsityError(f"no layer is called {name!r}; there are {list(layers)}")
-    return layers[name]
+def _place(network: nn.Module, name: str) -> Place:
+    places = analysed(network)
+    if name not in places:
+        raise SparsityError(f"no layer is called {name!r}; there are {list(places)}")
+    return places[name]

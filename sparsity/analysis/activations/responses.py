@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from sparsity.errors import SparsityError
 from sparsity.forward.passes import evaluating
-from sparsity.graph.layers import analysed_layers, placement, refusing, weight_of
+from sparsity.graph.layers import analysed, placement, refusing
 from sparsity.graph.operations import (
     LAYERS,
     NONLINEARITIES,
@@ -21,6 +21,7 @@ from sparsity.graph.operations import (
     first_argument,
     operation,
 )
+from sparsity.masks import Place
 
 Point = Literal["post", "pre", "filters"]
 
@@ -54,14 +55,14 @@ def responses(network: nn.Module, images: Tensor, point: Point = "post") -> dict
     """
     if point not in ("post", "pre", "filters"):
         raise SparsityError(f"there is no point called {point!r}; there are post, pre, filters")
-    layers = analysed_layers(network)
+    places = analysed(network)
     device, dtype = placement(network)
     with ExitStack() as modes:
         modes.enter_context(evaluating(network))
         modes.enter_context(parametrize.cached())  # what a parametrised layer computes is one tensor then
-        owners = {id(weight_of(layer)): name for name, layer in layers.items()}
-        if shared := [name for name, layer in layers.items() if owners[id(weight_of(layer))] != name]:
-            other = owners[id(weight_of(layers[shared[0]]))]
+        owners = {id(place.weight): name for name, place in places.items()}
+        if shared := [name for name, place in places.items() if owners[id(place.weight)] != name]:
+            other = owners[id(places[shared[0]].weight)]
             raise SparsityError(
                 f"layers {shared[0]!r} and {other!r} share one weight: their answers cannot be told apart"
             )
@@ -71,14 +72,14 @@ def responses(network: nn.Module, images: Tensor, point: Point = "post") -> dict
         modes.enter_context(refusing(network, f"images of shape {tuple(images.shape[1:])}"))
         modes.enter_context(recorder)  # entered last, so it sees an operation first and what comes back of it
         network(images.to(device, dtype))
-    if missing := [name for name in layers if name not in recorder.recorded]:
+    if missing := [name for name in places if name not in recorder.recorded]:
         raise SparsityError(f"layer {missing[0]!r} does not run in the forward pass of {type(network).__name__}")
-    return {name: recorder.recorded[name] for name in layers}
+    return {name: recorder.recorded[name] for name in places}
 
 
-def unit_axis(layer: nn.Module) -> int:
+def unit_axis(place: Place) -> int:
     """The axis of a layer's output that its units lie on."""
-    return 1 if isinstance(layer, nn.Conv2d) else -1
+    return 1 if place.weight.ndim > 2 and not isinstance(place.module, nn.Bilinear) else -1
 
 
 class _Recorder(TorchFunctionMode):

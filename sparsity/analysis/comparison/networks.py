@@ -14,7 +14,7 @@ from sparsity.analysis.comparison.prepared import Align, Prepared
 from sparsity.analysis.comparison.results import Comparison, Pair
 from sparsity.errors import SparsityError
 from sparsity.graph.chain import chain_weights
-from sparsity.graph.layers import analysed_layers, weight_of
+from sparsity.graph.layers import analysed
 
 Names = tuple[str, str]
 
@@ -37,7 +37,7 @@ def require_comparable(a: nn.Module, b: nn.Module) -> None:
     Raises:
         SparsityError: Names the first layer that differs.
     """
-    layers_a, layers_b = list(analysed_layers(a)), list(analysed_layers(b))
+    layers_a, layers_b = list(analysed(a)), list(analysed(b))
     shapes_a, shapes_b = _shapes(a), _shapes(b)
     if len(shapes_a) != len(shapes_b):
         raise SparsityError(f"one network has {len(shapes_a)} masked layers and the other {len(shapes_b)}")
@@ -95,11 +95,11 @@ def compare(
                 correlation=None if correlations is None else correlations[a, b],
             )
         )
-    return Comparison(tuple(names), tuple(analysed_layers(networks[names[0]])), tuple(pairs))
+    return Comparison(tuple(names), tuple(analysed(networks[names[0]])), tuple(pairs))
 
 
 def _shapes(network: nn.Module) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(weight_of(layer).shape) for layer in analysed_layers(network).values())
+    return tuple(tuple(place.shape) for place in analysed(network).values())
 
 
 def _require_chain(name: str, network: nn.Module) -> None:

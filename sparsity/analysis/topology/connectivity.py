@@ -11,7 +11,7 @@ from sparsity.analysis.records import PER_UNIT
 from sparsity.errors import SparsityError
 from sparsity.forward.non_finite import layer_in_words
 from sparsity.forward.passes import evaluating
-from sparsity.graph.layers import analysed_layers, placement, refusing, weight_of
+from sparsity.graph.layers import analysed, placement, refusing
 from sparsity.graph.reachability import BooleanPass, default_input_shape
 from sparsity.graph.uses import WeightUses
 from sparsity.graph.weights import BoolArray, layer_masks
@@ -121,12 +121,12 @@ class _Reachability:
         outputs = [output for runs in self._run.reached.values() for output in runs]
         gradients = dict(zip(outputs, self._run.gradients(outputs, every_unit_read=True), strict=True))
         unread = {}
-        for name, layer in analysed_layers(self.network).items():
+        for name, place in analysed(self.network).items():
             unread[name] = np.ones(len(self.masks[name]), dtype=np.bool_)
             for output in self._run.reached.get(self._weights[name], ()):
                 gradient = gradients[output]
                 if gradient is not None:  # else nothing at all comes after this run of the layer
-                    unread[name] &= (gradient.movedim(unit_axis(layer), 0).flatten(1) <= 0).all(dim=1).numpy()
+                    unread[name] &= (gradient.movedim(unit_axis(place), 0).flatten(1) <= 0).all(dim=1).numpy()
         return unread
 
 
@@ -139,11 +139,12 @@ def _require_defined(network: nn.Module, masks: dict[str, BoolArray], shape: tup
     if not unconnected:
         return
     uses = WeightUses(network)
+    places = analysed(network)
     device, dtype = placement(network)
     with evaluating(network), uses, refusing(network, f"samples of shape {shape}"):
         network(torch.ones(1, *shape, device=device, dtype=dtype))
     for name in unconnected:
-        if any(id(parameter) in uses.used for parameter in network.get_submodule(name).parameters()):
+        if any(id(parameter) in uses.used for parameter in places[name].module.parameters()):
             raise _undefined(network, name)
 
 
@@ -155,15 +156,15 @@ def _reached_both_ways(
     Raises:
         SparsityError: If a gradient is negative: where numbers do not only add up, paths may cancel.
     """
-    effective, unconnected = {}, []
+    effective, unconnected, places = {}, [], analysed(network)
     for (name, mask), gradient in zip(masks.items(), run.gradients(list(weights.values())), strict=True):
         if gradient is not None and (gradient < 0).any():
             raise _undefined(network, name)
-        effective[name] = mask & False if gradient is None else mask & (gradient > 0).numpy()
-        groups = getattr(network.get_submodule(name), "groups", 1)
+        effective[name] = mask & False if gradient is None else mask & places[name].by_unit(gradient > 0).numpy()
+        groups = getattr(places[name].module, "groups", 1)
         by_group = effective[name].reshape(groups, -1, *mask.shape[1:])  # [groups, units, inputs, ...]
-        places = tuple(range(3, by_group.ndim))
-        connected = by_group.any(axis=(2, *places)).all() and by_group.any(axis=(1, *places)).all()
+        kernel = tuple(range(3, by_group.ndim))
+        connected = by_group.any(axis=(2, *kernel)).all() and by_group.any(axis=(1, *kernel)).all()
         if weights[name] not in run.reached or not connected:
             unconnected.append(name)
     return effective, unconnected
@@ -179,9 +180,10 @@ def _undefined(network: nn.Module, layer: str) -> SparsityError:
 def _stand_ins(network: nn.Module, masks: dict[str, BoolArray], dtype: torch.dtype) -> dict[str, Tensor]:
     """The masks as tensors by layer name; layers that share a weight share one."""
     by_weight: dict[Tensor, Tensor] = {}
+    places = analysed(network)
     return {
         name: by_weight.setdefault(
-            weight_of(network.get_submodule(name)), torch.from_numpy(mask).to(dtype).requires_grad_()
+            places[name].weight, places[name].from_units(torch.from_numpy(mask)).to(dtype).requires_grad_()
         )
         for name, mask in masks.items()
     }

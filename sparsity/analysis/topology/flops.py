@@ -10,7 +10,7 @@ from sparsity.errors import SparsityError
 from sparsity.forward.passes import evaluating
 from sparsity.graph.layers import counted_layers, observing, placement, refusing
 from sparsity.graph.uses import WeightUses
-from sparsity.masks import masked_layers
+from sparsity.masks import masked
 
 
 class UncountedError(SparsityError):
@@ -35,11 +35,11 @@ def output_positions(network: nn.Module, input_shape: Sequence[int]) -> dict[str
     """
     layers = counted_layers(network)
     positions = dict.fromkeys(layers, 0)
-    masked = {id(layer._parameters.get("weight")): name for name, layer in masked_layers(network).items()}
+    owners = {id(place.stored): name for name, place in masked(network).items()}
 
     def count(name: str, output: Tensor) -> None:
-        features = output.shape[1] if isinstance(layers[name], nn.Conv2d) else output.shape[-1]
-        owner = masked.get(id(layers[name]._parameters.get("weight")), name)
+        features = output.shape[-1] if isinstance(layers[name], nn.Linear) else output.shape[1]
+        owner = owners.get(id(layers[name]._parameters.get("weight")), name)
         # The batch is one sample, and modules may fold axes into it: everything but the features is a position.
         positions[owner] += output.numel() // features
 

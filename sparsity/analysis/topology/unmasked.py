@@ -1,12 +1,12 @@
 """What of a network no mask covers: which weights, how many, and how that is said."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
 
-from sparsity.graph.layers import analysed_layers, counted_layers, weight_of
-from sparsity.masks import tied_weights, unmasked_weights
+from sparsity.graph.layers import analysed, counted_layers
+from sparsity.masks import Place, tied_weights, unmasked_weights
 
 NAMED = 4
 """So many weights are named in a sentence; of others it says how many there are."""
@@ -53,18 +53,26 @@ def unmasked(network: nn.Module) -> Unmasked:
     Raises:
         SparsityError: If there is no layer to analyse.
     """
-    analysed = analysed_layers(network)
-    covered = {id(parameter) for layer in analysed.values() for parameter in layer.parameters()}
+    places = analysed(network)
+    # A parametrised weight is made of other parameters of its layer.
+    covered = {id(parameter) for place in places.values() for parameter in _behind(place)}
     by_name = dict(network.named_parameters())
     return Unmasked(
         weights={name: n for name, n in unmasked_weights(network).items() if id(by_name[name]) not in covered},
         layers={
-            name: weight_of(layer).numel()
+            name: layer.get_parameter("weight").numel()
             for name, layer in counted_layers(network).items()
-            if name not in analysed and id(layer._parameters.get("weight")) not in covered
+            if name not in places and id(layer._parameters.get("weight")) not in covered
         },
         tied=tied_weights(network),
     )
+
+
+def _behind(place: Place) -> Iterator[nn.Parameter]:
+    if place.stored is not None:
+        yield place.stored
+    else:
+        yield from place.module.parameters()
 
 
 def in_words(kept: int, masked: int, found: Unmasked) -> str:

@@ -133,8 +133,8 @@ def test_mistakes_are_named():
 @pytest.mark.parametrize(
     ("kind", "layer"),
     [
-        ("attention", "attention.out_proj"),
-        ("transformer", "layers.0.self_attn.out_proj"),
+        ("attention", "attention.in_proj_weight"),
+        ("transformer", "layers.0.self_attn.in_proj_weight"),
         ("own attention", "layers.0"),
     ],
 )

@@ -84,7 +84,6 @@ def test_nothing_is_said_of_networks_that_are_wholly_masked() -> None:
         ("attention", "attention.in_proj_weight"),
         ("transformer", "layers.0.self_attn.in_proj_weight"),
         ("recurrent", "lstm.weight_ih_l0"),
-        ("convolution 1d", "layers.0.weight"),
         ("own matrix", "matrix"),
     ],
 )

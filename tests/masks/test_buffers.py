@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from sparsity.errors import SparsityError
-from sparsity.masks import add_masks, apply_masks, density, kept, masked_layers, masks, set_mask, sizes, zero_pruned
+from sparsity.masks import add_masks, apply_masks, density, kept, masked, masks, set_mask, sizes, zero_pruned
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def test_masks_start_with_every_weight_kept(network: nn.Sequential) -> None:
     assert density(network) == 1.0
     assert network[0].weight_mask.dtype == torch.bool
     assert network[0].weight_mask.shape == network[0].weight.shape
-    assert list(masked_layers(network)) == ["0", "3"]
+    assert list(masked(network)) == ["0", "3"]
 
 
 def test_density_counts_kept_weights_over_all_layers(network: nn.Sequential) -> None:
@@ -128,7 +128,7 @@ def test_a_mask_that_does_not_fit_is_refused_and_changes_nothing(
 
 
 def test_a_network_without_linear_or_convolution_is_refused() -> None:
-    with pytest.raises(SparsityError, match="no Linear or Conv2d"):
+    with pytest.raises(SparsityError, match="no Linear, convolution, attention"):
         add_masks(nn.Sequential(nn.BatchNorm2d(3), nn.ReLU()))
 
 
