@@ -33,8 +33,8 @@ class PreActivationBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `[batch, in_channels, height, width]` to `[batch, channels, height / stride, width / stride]`."""
         activated = F.relu(self.bn1(x))
-        out: Tensor = self.dropout(F.relu(self.bn2(self.conv1(activated))))
-        out = self.conv2(out) + self.shortcut(activated if self.changes_shape else x)
+        residual = self.conv2(self.dropout(F.relu(self.bn2(self.conv1(activated)))))
+        out: Tensor = residual + self.shortcut(activated if self.changes_shape else x)
         return out
 
 
