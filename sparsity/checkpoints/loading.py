@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsity.checkpoints.layouts import Kind, MaskChoice, State, detect_kind, translate
+from sparsity.checkpoints.mask_forms import as_bool
 from sparsity.checkpoints.network_files import FilePath, NetworkFile, read_network_file
 from sparsity.checkpoints.networks import NetworkConfig, build_network, infer_config, read_config
 from sparsity.errors import SparsityError
@@ -17,12 +18,13 @@ _SUFFIX = f".{MASK}"
 
 
 def load_network(path: FilePath, kind: Kind | None = None, mask: MaskChoice = "effective") -> nn.Module:
-    """Read a network from a checkpoint of this package, of SynFlow's program or of Gem-Miner's.
+    """Read a network from a checkpoint of this package or of another program whose layout is known (`Kind`).
 
-    Foreign networks become an `FC` or a `ResNet` with the same outputs, up to Gem-Miner's final log-softmax, which
-    is left out. Code in the file is not run, and no class outside `sparsity.networks` is imported because a file
-    names it. Layers for which the file has no mask get none, unless it has no masks at all: then all layers get one
-    that keeps everything.
+    Foreign networks become an `FC`, `ResNet` or `VGG` with the same outputs, up to Gem-Miner's final log-softmax, which
+    is left out. The masks of `torch.nn.utils.prune` are taken, and those in `mask.pth` beside a model of OpenLTH's. A
+    file that ends in `.safetensors` is read by the package of this name. Code in the file is not run, and no class
+    outside `sparsity.networks` is imported because a file names it. Layers for which the file has no mask get none,
+    unless it has no masks at all: then all layers get one that keeps everything.
 
     Args:
         path: The file.
@@ -41,6 +43,7 @@ def load_network(path: FilePath, kind: Kind | None = None, mask: MaskChoice = "e
     if mask not in get_args(MaskChoice):
         raise SparsityError(f"mask must be one of {', '.join(get_args(MaskChoice))}, not {mask!r}")
     checkpoint = read_network_file(path)
+    checkpoint.say()
     try:
         return _network(checkpoint, kind, mask)
     except SparsityError as error:
@@ -60,8 +63,10 @@ def load_masks(path: FilePath, network: nn.Module) -> dict[str, Tensor]:
     Raises:
         SparsityError: If there is no such file, or its masks do not fit.
     """
-    state: State = read_network_file(path).state
     expected = masks(network)
+    file = read_network_file(path, names=network.state_dict())
+    file.say()
+    state: State = file.state
     if _has_zeros_for_masks(state, expected):
         state = {f"{name}{_SUFFIX}": state[f"{name}.weight"] != 0 for name in expected}
     if not all(f"{name}{_SUFFIX}" in state for name in expected):
@@ -74,7 +79,7 @@ def load_masks(path: FilePath, network: nn.Module) -> dict[str, Tensor]:
                 f"the masks in {os.fspath(path)} are of another network: for layer {name!r}, shaped "
                 f"{list(mask.shape)}, it has {shape}; give a checkpoint of the same architecture"
             )
-    return {name: state[f"{name}{_SUFFIX}"].bool() for name in expected}
+    return {name: as_bool(f"{name}{_SUFFIX} in {os.fspath(path)}", state[f"{name}{_SUFFIX}"]) for name in expected}
 
 
 def _has_zeros_for_masks(state: State, expected: Mapping[str, Tensor]) -> bool:
@@ -89,8 +94,8 @@ def _network(checkpoint: NetworkFile, kind: Kind | None, mask: MaskChoice) -> nn
         kind = "sparsity" if checkpoint.from_classifier else detect_kind(checkpoint.state)
     state = translate(checkpoint.state, kind, mask)
     config = read_config(checkpoint.hyper_parameters) if kind == "sparsity" else None
-    if config is not None and not _has_tensors_for(config, state):
-        raise SparsityError(f"it names a network of depth {config['init_args']['depth']} and has {len(state)} tensors")
+    if config is not None and (layers := _least_layers(config)) > len(state):
+        raise SparsityError(f"it names a network of at least {layers} layers and has {len(state)} tensors")
     config = config or infer_config(state)
     with torch.device("meta"):  # whatever size a file asks for, nothing is allocated before it is known to fit
         _require_tensors_of(build_network(config), state)
@@ -99,9 +104,11 @@ def _network(checkpoint: NetworkFile, kind: Kind | None, mask: MaskChoice) -> nn
     return network
 
 
-def _has_tensors_for(config: NetworkConfig, state: State) -> bool:
-    depth = config["init_args"].get("depth", 0)
-    return not isinstance(depth, int) or depth <= len(state)
+def _least_layers(config: NetworkConfig) -> int:
+    """How many layers a network has at least, told before any is made."""
+    depth, blocks = (config["init_args"].get(name) for name in ("depth", "blocks"))
+    counts = [depth, *(blocks if isinstance(blocks, list | tuple) else [])]
+    return sum(count for count in counts if isinstance(count, int))
 
 
 def _require_tensors_of(network: nn.Module, state: State) -> None:

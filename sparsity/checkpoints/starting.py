@@ -19,13 +19,16 @@ def load_weights(network: nn.Module, path: FilePath) -> None:
 
     Args:
         network: With masks; changed in place.
-        path: A checkpoint of this program, of SynFlow's or Gem-Miner's, or a state dict; code in it is not run.
+        path: A checkpoint of this program or of another one that `load_network` reads, or a state dict; code in it is
+            not run.
 
     Raises:
         SparsityError: If there is no such file, or it is of another network; nothing is changed then.
     """
     expected = network.state_dict()
-    found = _translated(read_network_file(path).state, expected)
+    file = read_network_file(path, names=expected)
+    file.say()
+    found = _translated(file.state, expected)
     masks = {f"{name}.{MASK}".lstrip("."): name for name in masked_layers(network)}
     for key in [*expected, *found]:
         there, here = found.get(key), expected.get(key)
