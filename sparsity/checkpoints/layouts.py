@@ -129,6 +129,7 @@ _MASKED_BY = {
     "weight": ("weight_mask", "flag", "scores"),
     "bias": ("bias_mask", "bias_flag", "bias_scores"),
 }
+_COUNTER = "num_batches_tracked"
 _MASK_NAMES = frozenset(name for names in _MASKED_BY.values() for name in names)
 
 
@@ -198,6 +199,18 @@ def translate(state: State, kind: Kind, mask: MaskChoice = "effective") -> dict[
             if name == "weight" and kept is not None and kept.dim() in (2, 4):
                 translated[f"{ours}.{MASK}"] = kept
     return _without_unit_scales(translated)
+
+
+def with_batch_counters(state: State, names: Collection[str]) -> dict[str, Tensor]:
+    """Add the counters of batches that BatchNorm did not have before PyTorch 0.4.1, at zero as torch itself does.
+
+    Args:
+        state: Tensors named as in a network; left unchanged.
+        names: All that the network has.
+    """
+    counters = {name: name.replace(_COUNTER, "running_mean") for name in names if name.endswith(f".{_COUNTER}")}
+    new = {name: torch.tensor(0) for name, mean in counters.items() if name not in state and mean in state}
+    return {**state, **new}
 
 
 def _kept(layer: str, name: str, tensors: State, mask: MaskChoice) -> Tensor | None:

@@ -7,7 +7,7 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from sparsity.checkpoints.layouts import Kind, MaskChoice, State, detect_kind, translate
+from sparsity.checkpoints.layouts import Kind, MaskChoice, State, detect_kind, translate, with_batch_counters
 from sparsity.checkpoints.mask_forms import as_bool
 from sparsity.checkpoints.network_files import FilePath, NetworkFile, read_network_file
 from sparsity.checkpoints.networks import NetworkConfig, build_network, infer_config, read_config
@@ -98,7 +98,9 @@ def _network(checkpoint: NetworkFile, kind: Kind | None, mask: MaskChoice) -> nn
         raise SparsityError(f"it names a network of at least {layers} layers and has {len(state)} tensors")
     config = config or infer_config(state)
     with torch.device("meta"):  # whatever size a file asks for, nothing is allocated before it is known to fit
-        _require_tensors_of(build_network(config), state)
+        expected = build_network(config)
+    state = with_batch_counters(state, expected.state_dict())
+    _require_tensors_of(expected, state)
     network = build_network(config)
     _fill(network, state)
     return network

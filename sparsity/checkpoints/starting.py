@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from torch import Tensor, nn
 
-from sparsity.checkpoints.layouts import detect_kind, translate
+from sparsity.checkpoints.layouts import detect_kind, translate, with_batch_counters
 from sparsity.checkpoints.network_files import FilePath, read_network_file
 from sparsity.checkpoints.reading import shape_in_words
 from sparsity.errors import SparsityError
@@ -28,7 +28,7 @@ def load_weights(network: nn.Module, path: FilePath) -> None:
     expected = network.state_dict()
     file = read_network_file(path, names=expected)
     file.say()
-    found = _translated(file.state, expected)
+    found = with_batch_counters(_translated(file.state, expected), expected)
     masks = {f"{name}.{MASK}".lstrip("."): name for name in masked_layers(network)}
     for key in [*expected, *found]:
         there, here = found.get(key), expected.get(key)

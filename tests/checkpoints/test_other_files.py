@@ -1,6 +1,7 @@
 """Files that others write: pruned by torch's own utilities, as safetensors, or with a module around the network."""
 
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ def test_safetensors_files_that_are_none_are_refused(tmp_path: Path) -> None:
 
 
 def test_without_safetensors_it_is_said_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "safetensors.torch", None)
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
     with pytest.raises(SparsityError, match=r"is not installed; run pip install safetensors$"):
         load_network(tmp_path / "network.safetensors")
 

@@ -145,6 +145,20 @@ def test_akamasters_resnets_compute_the_same_with_either_shortcut(option: str, w
     torch.testing.assert_close(network(images), theirs(images), atol=1e-6, rtol=1e-6)
 
 
+def test_a_file_from_before_batchnorm_counted_its_batches_is_read(tmp_path: Path) -> None:
+    theirs = with_statistics(SegmentResNet(blocks=3))
+    old = {key: tensor for key, tensor in theirs.state_dict().items() if not key.endswith("num_batches_tracked")}
+    torch.save(old, tmp_path / "resnet20.th")
+    network = ResNet20(width=4, num_classes=3, shortcut="pad")
+    add_masks(network)
+    network.get_buffer("blocks.0.bn1.num_batches_tracked").fill_(7)
+    load_weights(network, tmp_path / "resnet20.th")
+    images = torch.randn(2, 3, 16, 16)
+    for loaded in (network, load_network(tmp_path / "resnet20.th")):
+        torch.testing.assert_close(loaded.eval()(images), theirs(images), atol=1e-6, rtol=1e-6)
+        assert loaded.get_buffer("blocks.0.bn1.num_batches_tracked") == 0
+
+
 def test_a_resnet18_of_four_segments_computes_the_same(tmp_path: Path) -> None:
     theirs = with_statistics(SegmentResNet("B", segments=4))
     torch.save({"net": 1, "state_dict": theirs.state_dict()}, tmp_path / "resnet18.pth")
