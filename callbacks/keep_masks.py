@@ -18,11 +18,11 @@ from sparsity.callbacks.network import network_of
 from sparsity.errors import SparsityError
 from sparsity.forward.non_finite import require_finite_weights
 from sparsity.masks import (
-    SUFFIX,
     add_masks,
     add_masks_of,
     apply_masks,
     averages,
+    is_mask_key,
     kept,
     maskable,
     masked,
@@ -74,7 +74,7 @@ class KeepMasks(Callback):
         """
         own = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}
         places = masked(module).values()
-        if any(name.endswith(SUFFIX) and name.removesuffix(SUFFIX) in own for name in own):
+        if any(is_mask_key(name, own) for name in own):
             add_masks_of(module, own)
         elif not self._weights and any(place.full_name in own for place in places):
             remove_masks(module)

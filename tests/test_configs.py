@@ -17,6 +17,13 @@ BEFORE: dict[str, dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "com
 # Three epochs are the fewest that Gem-Miner can divide; the data are scikit-learn's digits.
 SHORT = ["--trainer.max_epochs", "3", "--data.limit", "64", "--data.batch_size", "32", "--trainer.accelerator", "cpu",
          "--trainer.enable_progress_bar", "false"]  # fmt: skip
+# By what an experiment's name contains: the options that make its network small.
+SMALL = {
+    "resnet": ["--model.network.width", "4"],
+    "vgg": ["--model.network.width", "4"],
+    "wrn": ["--model.network.depth", "10", "--model.network.widen", "1"],
+    "vit": ["--model.network.dim", "12", "--model.network.depth", "2"],
+}
 
 
 def pruner_of(config: Path) -> str | None:
@@ -27,8 +34,9 @@ def pruner_of(config: Path) -> str | None:
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_runs_to_the_density_it_asks_for(config: Path, sparsity: Any, tmp_path: Path) -> None:
     arguments = ["--data", "Digits", *SHORT, "--trainer.default_root_dir", tmp_path]
-    if "resnet" in config.stem:
-        arguments += ["--model.network.width", "4", "--model.network.input_shape", "[1, 28, 28]"]
+    for name, small in SMALL.items():
+        if name in config.stem:
+            arguments += [*small, "--model.network.input_shape", "[1, 28, 28]"]
     if pruner_of(config) == "GemMiner":
         arguments += ["--pruner.search_epochs", "2", "--pruner.period", "1", "--pruner.min_kept", "1"]
     if pruner_of(config) == "SynFlow":
@@ -43,7 +51,7 @@ def test_every_config_runs_to_the_density_it_asks_for(config: Path, sparsity: An
 @pytest.mark.parametrize("base", ["dense_fc", "dense_resnet"])
 @pytest.mark.parametrize("pruner", PRUNERS, ids=lambda path: path.stem)
 def test_every_pruner_can_be_laid_over_both_networks(pruner: Path, base: str, sparsity: Any, tmp_path: Path) -> None:
-    small = ["--model.network.width", "4"] if base == "dense_resnet" else []
+    small = SMALL["resnet"] if base == "dense_resnet" else []
     outcome = sparsity(
         "fit", "--config", ROOT / "configs" / f"{base}.yaml", "--config", pruner, "--data", "Digits", *SHORT, *small,
         "--data.limit", "256",

@@ -82,5 +82,5 @@ def run(block: str, sparsity: Any) -> None:
 
 
 def test_the_page_has_sections_with_commands_and_code() -> None:
-    assert len(SECTIONS) == 7
+    assert len(SECTIONS) == 8
     assert all(list(steps(section)) for section in SECTIONS)

@@ -4,18 +4,29 @@ Everything works on state dicts; no file is read and no network is built in this
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from sparsity.checkpoints.mask_forms import as_bool
 from sparsity.errors import SparsityError
-from sparsity.masks import SUFFIX
+from sparsity.masks import SUFFIX, is_mask_key
 
-Kind = Literal["sparsity", "synflow_fc", "gem_miner_fc", "synflow_resnet", "gem_miner_resnet"]
-"""Who wrote a checkpoint: this package, or SynFlow's or Gem-Miner's program with one of two kinds of network."""
+Kind = Literal[
+    "sparsity",
+    "synflow_fc",
+    "gem_miner_fc",
+    "synflow_resnet",
+    "synflow_vgg",
+    "gem_miner_resnet",
+    "open_lth_lenet",
+    "akamaster_resnet",
+]
+"""Who wrote a checkpoint, and of what kind of network: this package, SynFlow's program, Gem-Miner's, OpenLTH (whose
+ResNets and VGGs have our names), or akamaster's pytorch_resnet_cifar10."""
 
 MaskChoice = Literal["effective", "flag"]
 """Which of Gem-Miner's masks: the one its forward pass uses, or the flags alone."""
@@ -34,32 +45,42 @@ class Layout:
     Attributes:
         keys: Keys by which a person recognises the layout, for error messages.
         marks: Regular expressions, each of which fits a whole key of every such checkpoint.
-        rename: Our name of a layer, from the file's name and the number of residual blocks per segment; a name that
-            is not part of the layout comes back as it is.
+        rename: Our names of all layers of a file, by the file's; those that are not part of the layout are left out.
     """
 
     keys: str
     marks: tuple[str, ...]
-    rename: Callable[[str, int], str]
+    rename: Callable[[Collection[str]], Mapping[str, str]]
 
 
-def _as_it_is(layer: str, _blocks: int) -> str:
-    return layer
+def _as_they_are(_layers: Collection[str]) -> dict[str, str]:
+    return {}
 
 
-def _rename_sequential(layer: str, _blocks: int) -> str:
+def _rename_sequential(layers: Collection[str]) -> dict[str, str]:
     # Flatten is module 0, and a ReLU follows every Linear but the last: the n-th Linear is module 2n - 1.
-    found = re.fullmatch(r"(?:model\.)?(\d{0,3}[13579])", layer)
-    return f"fc{(int(found[1]) + 1) // 2}" if found else layer
+    found = {layer: re.fullmatch(r"(?:model\.)?(\d{0,3}[13579])", layer) for layer in layers}
+    return {layer: f"fc{(int(number[1]) + 1) // 2}" for layer, number in found.items() if number}
 
 
-def _rename_segments(layer: str, blocks: int) -> str:
-    if found := re.fullmatch(r"layer([123])\.(\d{1,3})\.(.+)", layer):
-        return f"blocks.{(int(found[1]) - 1) * blocks + int(found[2])}.{found[3]}"
-    return {"conv1": "conv", "bn1": "bn"}.get(layer, layer)
+def _rename_lenet(layers: Collection[str]) -> dict[str, str]:
+    found = {layer: re.fullmatch(r"fc_layers\.(\d{1,3})", layer) for layer in layers}
+    hidden = {layer: f"fc{int(number[1]) + 1}" for layer, number in found.items() if number}
+    return hidden | {"fc": f"fc{len(hidden) + 1}"}
 
 
-# In the order in which they are tried: SynFlow's ResNet has all our names, and masks on BatchNorm besides.
+def _rename_segments(layers: Collection[str]) -> dict[str, str]:
+    blocks: dict[str, set[str]] = {}
+    found = {layer: re.fullmatch(r"layer([1-9])\.(\d{1,3})\.(.+)", layer) for layer in layers}
+    places = {layer: place.groups() for layer, place in found.items() if place}
+    for segment, number, _ in places.values():
+        blocks.setdefault(segment, set()).add(number)
+    before = {segment: sum(len(blocks[other]) for other in blocks if other < segment) for segment in blocks}
+    renamed = {layer: f"blocks.{before[s] + int(number)}.{name}" for layer, (s, number, name) in places.items()}
+    return renamed | {"conv1": "conv", "bn1": "bn", "linear": "fc"}
+
+
+# In the order in which they are tried: SynFlow's ResNet and VGG have all our names, and masks on BatchNorm besides.
 LAYOUTS: dict[Kind, Layout] = {
     "synflow_fc": Layout(
         "1.weight, 1.weight_mask, 3.weight, ...",
@@ -74,17 +95,32 @@ LAYOUTS: dict[Kind, Layout] = {
     "synflow_resnet": Layout(
         "conv.weight, bn.weight_mask, blocks.0.conv1.weight, ..., fc.weight",
         (r"bn\.weight_mask", r"blocks\.0\.conv1\.weight"),
-        _as_it_is,
+        _as_they_are,
+    ),
+    "synflow_vgg": Layout(
+        "layers.0.conv.weight, layers.0.bn.weight_mask, ..., fc.weight",
+        (r"layers\.0\.bn\.weight_mask", r"layers\.0\.conv\.weight"),
+        _as_they_are,
     ),
     "gem_miner_resnet": Layout(
         "conv1.weight, conv1.flag, conv1.scores, layer1.0.conv1.weight, ..., fc.weight",
         (r"conv1\.flag", r"layer1\.0\.conv1\.scores"),
         _rename_segments,
     ),
+    "open_lth_lenet": Layout(
+        "fc_layers.0.weight, ..., fc.weight",
+        (r"fc_layers\.0\.weight", r"fc\.weight"),
+        _rename_lenet,
+    ),
+    "akamaster_resnet": Layout(
+        "conv1.weight, bn1.weight, layer1.0.conv1.weight, ..., linear.weight",
+        (r"conv1\.weight", r"layer1\.0\.conv1\.weight", r"linear\.weight"),
+        _rename_segments,
+    ),
     "sparsity": Layout(
-        "network.fc1.weight, ... or network.conv.weight, network.blocks.0.conv1.weight, ...",
-        (r"fc1\.weight|blocks\.0\.conv1\.weight",),
-        _as_it_is,
+        "fc1.weight, ... or conv.weight, blocks.0.conv1.weight, ... or layers.0.conv.weight, ...",
+        (r"fc1\.weight|blocks\.0\.conv1\.weight|layers\.0\.conv\.weight",),
+        _as_they_are,
     ),
 }
 
@@ -93,6 +129,7 @@ _MASKED_BY = {
     "weight": ("weight_mask", "flag", "scores"),
     "bias": ("bias_mask", "bias_flag", "bias_scores"),
 }
+_COUNTER = "num_batches_tracked"
 _MASK_NAMES = frozenset(name for names in _MASKED_BY.values() for name in names)
 
 
@@ -105,13 +142,24 @@ def detect_kind(state: State) -> Kind:
     Raises:
         SparsityError: If it is none that we know; the message lists what was expected.
     """
-    for kind, layout in LAYOUTS.items():
-        if all(any(re.fullmatch(mark, key) for key in state) for mark in layout.marks):
-            return kind
+    if (found := _kind(state)) is not None:
+        return found
     known = "; ".join(f"{kind} ({layout.keys})" for kind, layout in LAYOUTS.items())
     raise SparsityError(
         f"its keys ({', '.join(list(state)[:3])}, ...) are of no known layout; expected one of these: {known}"
     )
+
+
+def is_known(state: State) -> bool:
+    """Whether a state dict's keys are those of some layout."""
+    return _kind(state) is not None
+
+
+def _kind(state: State) -> Kind | None:
+    for kind, layout in LAYOUTS.items():
+        if all(any(re.fullmatch(mark, key) for key in state) for mark in layout.marks):
+            return kind
+    return None
 
 
 def translate(state: State, kind: Kind, mask: MaskChoice = "effective") -> dict[str, Tensor]:
@@ -133,16 +181,16 @@ def translate(state: State, kind: Kind, mask: MaskChoice = "effective") -> dict[
             without scores.
     """
     if kind == "sparsity":
-        return dict(state)
+        return {key: as_bool(key, value) if is_mask_key(key, state) else value for key, value in state.items()}
     layers: dict[str, dict[str, Tensor]] = {}
     for key, tensor in state.items():
         layer, _, name = key.rpartition(".")
         layers.setdefault(layer, {})[name] = tensor
-    blocks = len({found[1] for layer in layers if (found := re.match(r"layer1\.(\d+)\.", layer))})
+    names = LAYOUTS[kind].rename(layers)
 
     translated: dict[str, Tensor] = {}
     for layer, tensors in layers.items():
-        ours = LAYOUTS[kind].rename(layer, blocks)
+        ours = names.get(layer, layer)
         for name in [name for name in tensors if name not in _MASK_NAMES]:
             kept = _kept(layer, name, tensors, mask)
             translated[f"{ours}.{name}"] = tensors[name] if kept is None else tensors[name].masked_fill(~kept, 0)
@@ -153,16 +201,22 @@ def translate(state: State, kind: Kind, mask: MaskChoice = "effective") -> dict[
     return _without_unit_scales(translated)
 
 
+def with_batch_counters(state: State, names: Collection[str]) -> dict[str, Tensor]:
+    """Add the counters of batches that BatchNorm did not have before PyTorch 0.4.1, at zero as torch itself does.
+
+    Args:
+        state: Tensors named as in a network; left unchanged.
+        names: All that the network has.
+    """
+    counters = {name: name.replace(_COUNTER, "running_mean") for name in names if name.endswith(f".{_COUNTER}")}
+    new = {name: torch.tensor(0) for name, mean in counters.items() if name not in state and mean in state}
+    return {**state, **new}
+
+
 def _kept(layer: str, name: str, tensors: State, mask: MaskChoice) -> Tensor | None:
     """The mask of one tensor of a layer, or None if it has none."""
-    parts = []
     mask_name, flag_name, scores_name = _MASKED_BY.get(name, ("", "", ""))
-    for binary in (mask_name, flag_name):
-        if binary in tensors:
-            values = tensors[binary]
-            if not ((values == 0) | (values == 1)).all():
-                raise SparsityError(f"{layer}.{binary} is no mask: it has values other than 0 and 1")
-            parts.append(values == 1)
+    parts = [as_bool(f"{layer}.{key}", tensors[key]) for key in (mask_name, flag_name) if key in tensors]
     if flag_name in tensors and mask == "effective":
         if scores_name not in tensors:
             raise SparsityError(f"{layer}.{flag_name} comes without {layer}.{scores_name}; read it with mask='flag'")

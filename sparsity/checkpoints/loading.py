@@ -7,7 +7,8 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from sparsity.checkpoints.layouts import Kind, MaskChoice, State, detect_kind, translate
+from sparsity.checkpoints.layouts import Kind, MaskChoice, State, detect_kind, translate, with_batch_counters
+from sparsity.checkpoints.mask_forms import as_bool
 from sparsity.checkpoints.network_files import FilePath, NetworkFile, read_network_file
 from sparsity.checkpoints.networks import NetworkConfig, build_network, infer_config, read_config
 from sparsity.errors import SparsityError
@@ -15,12 +16,13 @@ from sparsity.masks import SUFFIX, Place, add_masks, add_masks_of, maskable, mas
 
 
 def load_network(path: FilePath, kind: Kind | None = None, mask: MaskChoice = "effective") -> nn.Module:
-    """Read a network from a checkpoint of this package, of SynFlow's program or of Gem-Miner's.
+    """Read a network from a checkpoint of this package or of another program whose layout is known (`Kind`).
 
-    Foreign networks become an `FC` or a `ResNet` with the same outputs, up to Gem-Miner's final log-softmax, which
-    is left out. Code in the file is not run, and no class outside `sparsity.networks` is imported because a file
-    names it. Layers for which the file has no mask get none, unless it has no masks at all: then all layers get one
-    that keeps everything.
+    Foreign networks become an `FC`, `ResNet` or `VGG` with the same outputs, up to Gem-Miner's final log-softmax, which
+    is left out. The masks of `torch.nn.utils.prune` are taken, and those in `mask.pth` beside a model of OpenLTH's. A
+    file that ends in `.safetensors` is read by the package of this name. Code in the file is not run, and no class
+    outside `sparsity.networks` is imported because a file names it. Layers for which the file has no mask get none,
+    unless it has no masks at all: then all layers get one that keeps everything.
 
     Args:
         path: The file.
@@ -39,6 +41,7 @@ def load_network(path: FilePath, kind: Kind | None = None, mask: MaskChoice = "e
     if mask not in get_args(MaskChoice):
         raise SparsityError(f"mask must be one of {', '.join(get_args(MaskChoice))}, not {mask!r}")
     checkpoint = read_network_file(path)
+    checkpoint.say()
     try:
         return _network(checkpoint, kind, mask)
     except SparsityError as error:
@@ -58,12 +61,14 @@ def load_masks(path: FilePath, network: nn.Module) -> dict[str, Tensor]:
     Raises:
         SparsityError: If there is no such file, or its masks do not fit.
     """
-    state: State = read_network_file(path).state
     expected = masked(network)
     if not expected:
         raise SparsityError(
             f"{type(network).__name__} has no masks for those of {os.fspath(path)}; call add_masks first"
         )
+    file = read_network_file(path, names=network.state_dict())
+    file.say()
+    state: State = file.state
     if _has_zeros_for_masks(state, expected):
         state = {place.mask_key: state[place.full_name] != 0 for place in expected.values()}
     if not all(place.mask_key in state for place in expected.values()):
@@ -76,7 +81,10 @@ def load_masks(path: FilePath, network: nn.Module) -> dict[str, Tensor]:
                 f"the masks in {os.fspath(path)} are of another network: for layer {name!r}, shaped "
                 f"{list(mask.shape)}, it has {shape}; give a checkpoint of the same architecture"
             )
-    return {name: state[place.mask_key].bool() for name, place in expected.items()}
+    return {
+        name: as_bool(f"{place.mask_key} in {os.fspath(path)}", state[place.mask_key])
+        for name, place in expected.items()
+    }
 
 
 def _has_zeros_for_masks(state: State, expected: Mapping[str, Place]) -> bool:
@@ -91,19 +99,23 @@ def _network(checkpoint: NetworkFile, kind: Kind | None, mask: MaskChoice) -> nn
         kind = "sparsity" if checkpoint.from_classifier else detect_kind(checkpoint.state)
     state = translate(checkpoint.state, kind, mask)
     config = read_config(checkpoint.hyper_parameters) if kind == "sparsity" else None
-    if config is not None and not _has_tensors_for(config, state):
-        raise SparsityError(f"it names a network of depth {config['init_args']['depth']} and has {len(state)} tensors")
+    if config is not None and (layers := _least_layers(config)) > len(state):
+        raise SparsityError(f"it names a network of at least {layers} layers and has {len(state)} tensors")
     config = config or infer_config(state)
     with torch.device("meta"):  # whatever size a file asks for, nothing is allocated before it is known to fit
-        _require_tensors_of(build_network(config), state)
+        expected = build_network(config)
+    state = with_batch_counters(state, expected.state_dict())
+    _require_tensors_of(expected, state)
     network = build_network(config)
     _fill(network, state)
     return network
 
 
-def _has_tensors_for(config: NetworkConfig, state: State) -> bool:
-    depth = config["init_args"].get("depth", 0)
-    return not isinstance(depth, int) or depth <= len(state)
+def _least_layers(config: NetworkConfig) -> int:
+    """How many layers a network has at least, told before any is made."""
+    depth, blocks = (config["init_args"].get(name) for name in ("depth", "blocks"))
+    counts = [depth, *(blocks if isinstance(blocks, list | tuple) else [])]
+    return sum(count for count in counts if isinstance(count, int))
 
 
 def _require_tensors_of(network: nn.Module, state: State) -> None:

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Mapping
+from itertools import groupby
 from typing import Any, TypedDict
 
 import torch
@@ -21,24 +22,31 @@ class NetworkConfig(TypedDict):
 
 
 def infer_config(state: State) -> NetworkConfig:
-    """Find the `FC` or `ResNet` that has tensors of these shapes.
+    """Find the `FC`, `ResNet`, `WideResNet` or `VGG` that has tensors of these shapes.
 
     Sizes that leave no trace in the tensors are guessed: FC inputs count as a square image with one or three
-    channels if they can be one, and ResNet images as 32 x 32. Neither changes what the network computes.
+    channels if they can be one, and other images as 32 x 32. Neither changes what the network computes. Dropout
+    leaves none either, and is taken to be zero.
 
     Args:
         state: Tensors named as in our networks.
 
     Raises:
-        SparsityError: If the tensors belong to neither.
+        SparsityError: If the tensors belong to none of them.
     """
     if "fc1.weight" in state:
         return {"class_path": "sparsity.networks.FC", "init_args": _fc_arguments(state)}
     if "conv.weight" in state and "fc.weight" in state:
+        # A 1x1 convolution alone; a ResNet's factors per channel, of the same name, have three dimensions.
+        if any(state[key].dim() == 4 for key in _of_blocks(state, "shortcut.weight")):
+            return {"class_path": "sparsity.networks.WideResNet", "init_args": _wide_resnet_arguments(state)}
         return {"class_path": "sparsity.networks.ResNet", "init_args": _resnet_arguments(state)}
+    if "layers.0.conv.weight" in state and "fc.weight" in state:
+        return {"class_path": "sparsity.networks.VGG", "init_args": _vgg_arguments(state)}
     raise SparsityError(
-        f"its layers ({', '.join(list(state)[:3])}, ...) are neither those of an FC (fc1, fc2, ...) nor of a ResNet "
-        "(conv, bn, blocks.0.conv1, ..., fc); build a network of another class yourself and load the file's state_dict"
+        f"its layers ({', '.join(list(state)[:3])}, ...) are neither those of an FC (fc1, fc2, ...) nor of a ResNet or "
+        "WideResNet (conv, bn, blocks.0.conv1, ..., fc) nor of a VGG (layers.0.conv, ..., fc); build a network of "
+        "another class yourself and load the file's state_dict"
     )
 
 
@@ -88,23 +96,62 @@ def _fc_arguments(state: State) -> dict[str, Any]:
     bias = "none"
     if "fc1.bias" in state:
         bias = "all" if f"fc{depth}.bias" in state else "hidden"
-    arguments = {"input_shape": _image_shape(first[1]), "num_classes": last[0], "depth": depth, "bias": bias}
-    return arguments if depth == 1 else {**arguments, "width": first[0]}
+    arguments = {"input_shape": _image_shape(first[1]), "num_classes": last[0], "bias": bias}
+    widths = [_shape(state, f"fc{number}.weight", 2)[0] for number in range(1, depth)]
+    if len(set(widths)) > 1:
+        return {**arguments, "widths": widths}
+    return {**arguments, "depth": depth} | ({"width": widths[0]} if widths else {})
 
 
 def _resnet_arguments(state: State) -> dict[str, Any]:
     width, channels, *_ = _shape(state, "conv.weight", 4)
     num_classes, _ = _shape(state, "fc.weight", 2)
-    blocks = len({found[1] for key in state if (found := re.match(r"blocks\.(\d+)\.", key))})
+    channels_of_blocks = [_shape(state, f"blocks.{number}.conv1.weight", 4)[0] for number in range(_blocks(state))]
+    blocks = [len(list(segment)) for _, segment in groupby(channels_of_blocks)]
+    is_thin = len(blocks) == 3 and len(set(blocks)) == 1
+    padded = len(blocks) > 1 and not _of_blocks(state, "shortcut.0.weight")
     return {
-        "depth": 2 * blocks + 2,
+        **({"depth": 2 * sum(blocks) + 2} if is_thin else {"blocks": blocks}),
         "width": width,
         "input_shape": [channels, 32, 32],
         "num_classes": num_classes,
         "affine": "bn.weight" in state,
         "output_bias": "fc.bias" in state,
-        "shortcut_scale": any(re.fullmatch(r"blocks\.\d+\.shortcut\.weight", key) for key in state),
+        "shortcut_scale": bool(_of_blocks(state, "shortcut.weight")),
+        "shortcut": "pad" if padded else "conv",
     }
+
+
+def _wide_resnet_arguments(state: State) -> dict[str, Any]:
+    _, channels, *_ = _shape(state, "conv.weight", 4)
+    num_classes, features = _shape(state, "fc.weight", 2)
+    return {
+        "depth": 2 * _blocks(state) + 4,
+        "widen": features // 64,
+        "input_shape": [channels, 32, 32],
+        "num_classes": num_classes,
+    }
+
+
+def _vgg_arguments(state: State) -> dict[str, Any]:
+    width, channels, *_ = _shape(state, "layers.0.conv.weight", 4)
+    num_classes, _ = _shape(state, "fc.weight", 2)
+    convolutions = sum(re.fullmatch(r"layers\.\d+\.conv\.weight", key) is not None for key in state)
+    return {
+        "depth": convolutions + 3,
+        "width": width,
+        "input_shape": [channels, 32, 32],
+        "num_classes": num_classes,
+        "conv_bias": "layers.0.conv.bias" in state,
+    }
+
+
+def _blocks(state: State) -> int:
+    return len({found[1] for key in state if (found := re.match(r"blocks\.(\d+)\.", key))})
+
+
+def _of_blocks(state: State, name: str) -> list[str]:
+    return [key for key in state if re.fullmatch(rf"blocks\.\d+\.{re.escape(name)}", key)]
 
 
 def _shape(state: State, key: str, dimensions: int) -> list[int]:

@@ -2,6 +2,8 @@
 
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,37 @@ def read_torch_file(path: str | os.PathLike[str], expected: str) -> Any:
     Raises:
         SparsityError: If there is no such file, or it is damaged or holds more than tensors and plain values.
     """
+    with _refusing(path, expected):
+        _check_sums(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def read_safetensors_file(path: str | os.PathLike[str], expected: str) -> dict[str, Tensor]:
+    """Read a file in the safetensors format, which holds tensors by name and nothing else, onto the CPU.
+
+    Args:
+        path: The file.
+        expected: What the file should be, for the message.
+
+    Raises:
+        SparsityError: If the package `safetensors` is not installed, there is no such file, or it is damaged.
+    """
+    try:
+        from safetensors.torch import load_file
+    except ImportError:
+        raise SparsityError(
+            f"{os.fspath(path)} is read by the package safetensors, which is not installed; run pip install safetensors"
+        ) from None
+    with _refusing(path, expected):
+        return load_file(path)
+
+
+@contextmanager
+def _refusing(path: str | os.PathLike[str], expected: str) -> Iterator[None]:
     if not Path(path).is_file():
         raise SparsityError(f"there is no file {os.fspath(path)}; give {expected}")
     try:
-        _check_sums(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        yield
     except OSError as error:
         raise SparsityError(f"cannot read {os.fspath(path)}: {error.strerror or error}") from error
     # What a damaged or hostile file makes of the unpickler is not limited to UnpicklingError.

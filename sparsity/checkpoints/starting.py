@@ -7,11 +7,11 @@ from contextlib import suppress
 
 from torch import Tensor, nn
 
-from sparsity.checkpoints.layouts import detect_kind, translate
+from sparsity.checkpoints.layouts import detect_kind, translate, with_batch_counters
 from sparsity.checkpoints.network_files import FilePath, read_network_file
 from sparsity.checkpoints.reading import shape_in_words
 from sparsity.errors import SparsityError
-from sparsity.masks import SUFFIX, add_masks, mask_keys, remove_masks, set_mask
+from sparsity.masks import SUFFIX, add_masks, mask_keys, masked, remove_masks, set_mask
 
 
 def load_weights(network: nn.Module, path: FilePath) -> None:
@@ -19,13 +19,16 @@ def load_weights(network: nn.Module, path: FilePath) -> None:
 
     Args:
         network: With masks; changed in place.
-        path: A checkpoint of this program, of SynFlow's or Gem-Miner's, or a state dict; code in it is not run.
+        path: A checkpoint of this program or of another one that `load_network` reads, or a state dict; code in it is
+            not run.
 
     Raises:
         SparsityError: If there is no such file, or it is of another network; nothing is changed then.
     """
     expected = network.state_dict()
-    found = _translated(read_network_file(path).state, expected)
+    file = read_network_file(path, names=expected)
+    file.say()
+    found = with_batch_counters(_translated(file.state, expected), expected)
     masks = {key: name for name, key in mask_keys(network).items()}
     for key in [*expected, *found]:
         there, here = found.get(key), expected.get(key)
@@ -47,8 +50,9 @@ def load_weights(network: nn.Module, path: FilePath) -> None:
             raise SparsityError(f"{os.fspath(path)} is damaged: {key} is no mask, it has values other than 0 and 1")
     network.load_state_dict(expected | {key: tensor for key, tensor in found.items() if key not in masks})
     if not masks.keys() & found.keys():  # saved without masks: what is zero is pruned
+        names = [place.full_name for place in masked(network).values()]
         remove_masks(network)
-        add_masks(network)
+        add_masks(network, include=names)
     elif dense := [masks[key] for key in masks if key not in found]:
         warnings.warn(
             f"{', '.join(dense)} had no mask in {os.fspath(path)}, and can be pruned here; "

@@ -12,7 +12,7 @@ from sparsity.checkpoints.network_files import FilePath
 from sparsity.checkpoints.networks import infer_config
 from sparsity.errors import SparsityError
 from sparsity.masks import add_masks, maskable, masks
-from sparsity.networks import FC, ResNet
+from sparsity.networks import FC, VGG, ResNet, WideResNet
 
 _LAYOUT = "2.6.1"
 """The version of Lightning whose layout is written; later ones read it."""
@@ -22,17 +22,20 @@ def save_checkpoint(network: nn.Module, path: FilePath) -> None:
     """Write a network as a checkpoint of `SparseClassifier`, without the state of a fit.
 
     `load_network` and `SparseClassifier.load_from_checkpoint` read it back, masks included. How the weights were
-    initialised is not recorded.
+    initialised, and dropout, are not recorded.
 
     Args:
-        network: An `FC` or `ResNet`; left unchanged. One without any masks is written with masks that keep all.
+        network: An `FC`, `ResNet`, `WideResNet` or `VGG`; left unchanged. One without any masks is written with
+            masks that keep all.
         path: A file that does not exist yet, in a folder that does. It appears complete or not at all.
 
     Raises:
         SparsityError: If the network is of another class, the file exists, or it cannot be written.
     """
-    if not isinstance(network, FC | ResNet):
-        raise SparsityError(f"only FC and ResNet networks can be written as checkpoints, not {type(network).__name__}")
+    if not isinstance(network, FC | ResNet | WideResNet | VGG):
+        raise SparsityError(
+            f"only FC, ResNet, WideResNet and VGG networks can be written as checkpoints, not {type(network).__name__}"
+        )
     masked = copy.deepcopy(network).cpu()
     if not masks(masked):
         add_masks(masked)

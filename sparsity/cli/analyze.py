@@ -37,7 +37,7 @@ _MOST_PAIRS = 15
 def parser() -> OneSentenceParser:
     """Of the arguments of `analyze`."""
     own = command_parser("analyze")
-    files = "Checkpoints of this program, of SynFlow's or of Gem-Miner's, in any mix."
+    files = "Checkpoints of this program, SynFlow's, Gem-Miner's, OpenLTH or others, in any mix."
     labels = "Names of the networks in tables and figures, one per checkpoint. Default: from the paths."
     own.add_argument("checkpoints", nargs="+", type=str, help=files)
     own.add_argument("--names", nargs="+", type=str, help=labels)
@@ -62,7 +62,7 @@ def analyze(
     and .json, overlaps.csv; with data also correlations, what excites the first layers, and test accuracies.
 
     Args:
-        checkpoints: Files of this program, of SynFlow's or of Gem-Miner's, in any mix; of a run's folder, its best.
+        checkpoints: Files of this program, SynFlow's, Gem-Miner's, OpenLTH or others, mixed; or a run's folder.
         output: A new or empty folder.
         names: Of the networks in tables and figures, one per checkpoint. Default: from the paths.
         data: Test images to correlate activations on and to measure accuracy, for example MNIST.

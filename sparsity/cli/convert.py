@@ -11,7 +11,9 @@ from sparsity.masks import density, kept, sizes
 def parser() -> OneSentenceParser:
     """Of the arguments of `convert`."""
     own = command_parser("convert")
-    own.add_argument("path", type=str, help="A checkpoint of SynFlow's program or Gem-Miner's.")
+    own.add_argument(
+        "path", type=str, help="A checkpoint of SynFlow's program, Gem-Miner's, OpenLTH or others, see --kind."
+    )
     add_options_of(own, convert, given=("path",))
     return own
 
@@ -20,7 +22,7 @@ def convert(path: str, output: str, kind: Kind | None = None, mask: MaskChoice =
     """Turn another program's checkpoint into one of ours, which test, fit and analyze read.
 
     Args:
-        path: A checkpoint of SynFlow's program or Gem-Miner's.
+        path: A checkpoint of SynFlow's program, Gem-Miner's, OpenLTH or another that `kind` names.
         output: The file to write; it must not exist.
         kind: Who wrote it. Default: told from its keys.
         mask: For Gem-Miner's files: the mask its forward pass uses, or the flags alone.

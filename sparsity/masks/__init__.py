@@ -16,7 +16,17 @@ from sparsity.masks.buffers import (
     zero_pruned,
 )
 from sparsity.masks.counts import density, kept, matrix_weights, sizes, tied_weights, unmasked_weights
-from sparsity.masks.places import SUFFIX, Place, averages, mask_keys, maskable, masked, masked_weights, masks
+from sparsity.masks.places import (
+    SUFFIX,
+    Place,
+    averages,
+    is_mask_key,
+    mask_keys,
+    maskable,
+    masked,
+    masked_weights,
+    masks,
+)
 
 __all__ = [
     "SUFFIX",
@@ -27,6 +37,7 @@ __all__ = [
     "apply_masks",
     "averages",
     "density",
+    "is_mask_key",
     "kept",
     "mask_keys",
     "maskable",

@@ -1,6 +1,6 @@
 """Which weights of a network can be masked, what they are called, and which of their axes are the units."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -181,6 +181,16 @@ def masked(network: nn.Module) -> dict[str, Place]:
                     place = Place(path, module, parameter)
                     found[place.name] = place
     return found
+
+
+def is_mask_key(key: str, keys: Container[str]) -> bool:
+    """Whether an entry of a state dict is the mask of another.
+
+    Args:
+        key: Its name.
+        keys: Those of the whole state dict.
+    """
+    return key.endswith(SUFFIX) and key.removesuffix(SUFFIX) in keys
 
 
 def mask_keys(network: nn.Module) -> dict[str, str]:

@@ -258,8 +258,21 @@ def test_a_damaged_layout_is_refused_with_what_is_wrong(
         load_network(tmp_path / "network.pt")
 
 
+@pytest.mark.parametrize("kind", FC_LAYOUTS)
+def test_hidden_layers_may_have_several_widths(kind: Kind, tmp_path: Path) -> None:
+    prefix, layer = FC_LAYOUTS[kind]
+    state = fc_state(prefix, layer, units=(16, 5, 6, 4, CLASSES))
+    torch.save(state, tmp_path / "network.pt")
+    network = load_network(tmp_path / "network.pt")
+    assert [mask.shape for mask in masks(network).values()] == [(5, 16), (6, 5), (4, 6), (CLASSES, 4)]
+    images = torch.randn(9, 16)
+    torch.testing.assert_close(network(images), fc_forward(state, prefix, images))
+
+
 def test_shapes_that_do_not_chain_are_refused(tmp_path: Path) -> None:
-    torch.save(fc_state("", synflow_layer, units=(16, 5, 6, CLASSES)), tmp_path / "network.pt")
+    state = fc_state("", synflow_layer, units=(16, 5, 6, CLASSES))
+    state |= {"3.weight": torch.randn(6, 4), "3.weight_mask": binary(6, 4)}
+    torch.save(state, tmp_path / "network.pt")
     with pytest.raises(SparsityError, match=r"'fc2\.\w+' of the FC must be shaped"):
         load_network(tmp_path / "network.pt")
 

@@ -15,7 +15,7 @@ from torch import nn
 from sparsity.errors import SparsityError
 from sparsity.interop import load_network, save_checkpoint
 from sparsity.masks import add_masks, masks, set_mask
-from sparsity.networks import FC, ResNet, ResNet20
+from sparsity.networks import FC, VGG13, ResNet, ResNet18, ResNet20, ViT, WideResNet
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "default FC": lambda: FC(),
@@ -23,8 +23,15 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "FC without bias": lambda: FC(input_shape=(2, 3, 3), depth=3, width=4, bias="none"),
     "ResNet-20": lambda: ResNet20(width=2),
     "ResNet-8 with every option": lambda: ResNet(
-        8, 3, (1, 9, 9), 4, affine=False, output_bias=False, shortcut_scale=True
+        8, 3, (1, 9, 9), 4, affine=False, output_bias=False, shortcut_scale=True, shortcut="pad"
     ),
+    "LeNet": lambda: FC(widths=[30, 10], bias="all"),
+    "ResNet-18": lambda: ResNet18(width=2),
+    "ResNet of two segments": lambda: ResNet(blocks=[1, 2], width=2, input_shape=(1, 8, 8)),
+    "ResNet of one segment": lambda: ResNet(blocks=[2], width=2),
+    "WRN-10-1": lambda: WideResNet(10, 1, (1, 9, 9), 4),
+    "WRN-16-2": lambda: WideResNet(16, 2),
+    "VGG-13": lambda: VGG13(width=2, input_shape=(1, 16, 16), num_classes=4, conv_bias=True),
 }
 
 
@@ -79,6 +86,27 @@ def test_a_network_that_is_not_ours_is_never_imported_by_name(network: object, t
     content = {"state_dict": {f"network.{k}": v for k, v in ours.state_dict().items()}}
     torch.save(content | {"hyper_parameters": {"network": network}}, tmp_path / "run.ckpt")
     assert isinstance(load_network(tmp_path / "run.ckpt"), FC)
+
+
+@pytest.mark.parametrize("arguments", [{"depth": 10**9 + 2}, {"blocks": [1, 10**9]}, {"blocks": [10**9, -(10**9)]}])
+def test_more_layers_than_tensors_are_refused_before_any_is_made(arguments: dict[str, Any], tmp_path: Path) -> None:
+    named = {"class_path": "sparsity.networks.ResNet", "init_args": arguments}
+    state = {f"network.{k}": v for k, v in ResNet20(width=2).state_dict().items()}
+    torch.save({"state_dict": state, "hyper_parameters": {"network": named}}, tmp_path / "run.ckpt")
+    with pytest.raises(SparsityError, match=r"it names a network of at least|positive sizes"):
+        load_network(tmp_path / "run.ckpt")
+
+
+def test_a_network_that_leaves_no_trace_of_its_arguments_is_read_by_its_hyper_parameters(tmp_path: Path) -> None:
+    small = {"dim": 6, "depth": 1, "heads": 2, "mlp_dim": 4, "input_shape": [1, 8, 8]}
+    network = half_masked(ViT(**small))  # type: ignore[arg-type]
+    named = {"class_path": "sparsity.networks.ViT", "init_args": small}
+    state = {f"network.{k}": v for k, v in network.state_dict().items()}
+    torch.save({"state_dict": state, "hyper_parameters": {"network": named}}, tmp_path / "run.ckpt")
+    assert_same(network, load_network(tmp_path / "run.ckpt"))
+    torch.save(network.state_dict(), tmp_path / "bare.pt")
+    with pytest.raises(SparsityError, match="of no known layout"):
+        load_network(tmp_path / "bare.pt")
 
 
 def test_arguments_that_make_no_network_are_refused(tmp_path: Path) -> None:
@@ -142,8 +170,9 @@ def test_saving_works_where_hard_links_do_not(tmp_path: Path, monkeypatch: pytes
 
 
 def test_only_our_networks_can_be_saved_and_only_into_folders_that_exist(tmp_path: Path) -> None:
-    with pytest.raises(SparsityError, match="not Linear"):
-        save_checkpoint(nn.Linear(2, 2), tmp_path / "run.ckpt")
+    for network in (nn.Linear(2, 2), ViT(dim=3, depth=1)):
+        with pytest.raises(SparsityError, match=f"not {type(network).__name__}"):
+            save_checkpoint(network, tmp_path / "run.ckpt")
     with pytest.raises(SparsityError, match="cannot write"):
         save_checkpoint(FC(), tmp_path / "nowhere" / "run.ckpt")
 

@@ -118,6 +118,19 @@ def test_a_published_network_is_converted_and_tests_as_recorded(sparsity: Any, t
     assert "0.9559" in accuracy
 
 
+def test_a_network_of_open_lths_is_converted_with_the_masks_beside_it(sparsity: Any, tmp_path: Path) -> None:
+    shapes = {"fc_layers.0": (300, 784), "fc_layers.1": (100, 300), "fc": (10, 100)}
+    state = {f"{name}.weight": torch.randn(shape) for name, shape in shapes.items()}
+    drawn = {name: torch.arange(weight.numel()).view_as(weight) % 5 == 0 for name, weight in state.items()}
+    state |= {f"{name}.bias": torch.randn(shape[0]) for name, shape in shapes.items()}
+    torch.save(state, tmp_path / "model_ep40_it0.pth")
+    torch.save({name: mask.int() for name, mask in drawn.items()}, tmp_path / "mask.pth")
+    outcome = sparsity("convert", tmp_path / "model_ep40_it0.pth", "--output", tmp_path / "run.ckpt")
+    assert outcome.code == 0, outcome.err
+    assert "(open_lth_lenet): FC at density 0.2 (53,240 of 266,200 weights)" in outcome.out
+    assert outcome.err.count("model_ep40_it0.pth: the masks are those in mask.pth beside it") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

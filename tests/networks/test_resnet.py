@@ -6,7 +6,8 @@ from torch import nn
 
 from sparsity.errors import SparsityError
 from sparsity.masks import add_masks, sizes
-from sparsity.networks import ResNet, ResNet20, ResNet32, ResNet44, ResNet56, ResNet110
+from sparsity.networks import ResNet, ResNet18, ResNet20, ResNet32, ResNet44, ResNet56, ResNet110
+from sparsity.networks.resnet import BasicBlock, PaddedShortcut
 
 
 def test_resnet20_has_270896_maskable_weights_with_shortcuts() -> None:
@@ -66,3 +67,66 @@ def test_a_depth_that_is_not_6n_plus_2_is_refused(depth: int) -> None:
 def test_sizes_that_are_no_positive_whole_numbers_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(SparsityError, match="positive sizes"):
         ResNet20(**wrong)
+
+
+def test_resnet18_has_the_11173962_parameters_of_the_literature() -> None:
+    network = ResNet18()
+    assert sum(parameter.numel() for parameter in network.parameters()) == 11_173_962
+    assert [block.conv1.out_channels for block in network.blocks] == [64, 64, 128, 128, 256, 256, 512, 512]
+    assert [block.conv1.stride[0] for block in network.blocks] == [1, 1, 2, 1, 2, 1, 2, 1]
+    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_resnet18_has_its_options() -> None:
+    network = ResNet18(width=3, num_classes=4, input_shape=(1, 9, 9), shortcut="pad", affine=False)
+    assert network(torch.zeros(2, 1, 9, 9)).shape == (2, 4)
+
+
+def test_blocks_per_segment_are_as_asked() -> None:
+    network = ResNet(blocks=[1, 2], width=3)
+    assert [block.conv2.out_channels for block in network.blocks] == [3, 6, 6]
+    assert network(torch.zeros(2, 3, 8, 8)).shape == (2, 10)
+
+
+def test_equal_blocks_in_three_segments_are_what_depth_gives() -> None:
+    torch.manual_seed(0)
+    by_depth = ResNet(14, width=2).state_dict()
+    torch.manual_seed(0)
+    by_blocks = ResNet(blocks=[2, 2, 2], width=2).state_dict()
+    assert list(by_depth) == list(by_blocks)
+    assert all(torch.equal(by_depth[name], by_blocks[name]) for name in by_depth)
+
+
+def test_a_padded_shortcut_takes_every_second_pixel_between_channels_of_zeros() -> None:
+    shortcut = PaddedShortcut(2, 5, stride=2)
+    x = torch.arange(18.0).view(1, 2, 3, 3)
+    out = shortcut(x)
+    # Three new channels: one before the old ones, two after.
+    assert out[0, 1:3].tolist() == [[[0, 2], [6, 8]], [[9, 11], [15, 17]]]
+    assert out.shape == (1, 5, 2, 2)
+    assert not out[0, [0, 3, 4]].any()
+
+
+def test_padded_shortcuts_leave_resnet20_with_the_269722_parameters_of_option_a() -> None:
+    network = ResNet20(shortcut="pad")
+    assert sum(parameter.numel() for parameter in network.parameters()) == 269_722
+    assert not [name for name in network.state_dict() if "shortcut" in name]
+
+
+def test_a_block_of_zeros_with_a_padded_shortcut_passes_the_padded_image_on() -> None:
+    block = BasicBlock(2, 4, stride=2, shortcut="pad").eval()
+    x = torch.rand(1, 2, 4, 4)
+    with torch.no_grad():
+        block.conv2.weight.zero_()
+    assert torch.equal(block(x), PaddedShortcut(2, 4, 2)(x))
+
+
+@pytest.mark.parametrize("given", [{}, {"depth": 20, "blocks": [3, 3, 3]}])
+def test_depth_and_blocks_are_alternatives(given: dict[str, Any]) -> None:
+    with pytest.raises(SparsityError, match="depth or blocks, one of them"):
+        ResNet(**given)
+
+
+def test_an_unknown_shortcut_is_refused_by_name() -> None:
+    with pytest.raises(SparsityError, match="one of conv, pad, not 'A'"):
+        ResNet20(shortcut="A")
