@@ -10,62 +10,21 @@ division, whose denominator is left out. What reads at places that depend on the
 """
 
 import operator
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 from torch.nn import functional as F
 
+from sparsity.graph.duals import Dual, Duals
 from sparsity.graph.meanings import Meaning, Role, addend, factors, meaning, unknown
 from sparsity.graph.nodes import arguments, called, named_arguments, packet_name, retyped, shape
 from sparsity.graph.windows import sum_over_windows
 
 
-@dataclass(frozen=True, eq=False)
-class Dual:
-    """A value's booleans.
-
-    Args:
-        depends: d; of weights, whether they are kept.
-        there: n; None where no product of activations asks for it, and of weights.
-        of_weights: Whether no input shows in it.
-    """
-
-    depends: Tensor
-    there: Tensor | None = None
-    of_weights: bool = False
-
-
-Cut = Callable[[Tensor, bool], Tensor]
-"""Makes 0 or 1 of a non-negative tensor, and of its gradient; the flag says that a weight was met."""
-
-
-class Rules:
-    """Runs one node after the other.
-
-    Args:
-        roles: What each value depends on.
-        values: By node its value so far: a `Dual`, None of a label, or what a constant is; tuples of such.
-        with_there: Whether n is wanted.
-        cut: See `Cut`.
-        device: Where to run.
-    """
-
-    def __init__(
-        self,
-        roles: Mapping[fx.Node, Role],
-        values: dict[fx.Node, Any],
-        with_there: bool,
-        cut: Cut,
-        device: torch.device,
-    ) -> None:
-        self.roles = roles
-        self.values = values
-        self.with_there = with_there
-        self.cut = cut
-        self.device = device
+class Rules(Duals):
+    """Runs one node after the other, see `Duals`."""
 
     def run(self, node: fx.Node) -> Any:
         """The value of a node.
@@ -81,11 +40,6 @@ class Rules:
             return self._constant(node)
         return _RULES[meaning(node)](self, node)
 
-    def dense(self, node: fx.Node) -> Dual:
-        """Everything depends on the input, or is kept."""
-        ones = torch.ones(shape(node), device=self.device)
-        return self.result(node, ones, ones)
-
     def _constant(self, node: fx.Node) -> Any:
         args, kwargs = retyped(
             fx.map_arg((arguments(node), node.kwargs), self.values.__getitem__), self.device, torch.float32
@@ -93,57 +47,8 @@ class Rules:
         with torch.no_grad():
             return called(node)(*args, **kwargs)
 
-    def given(self, argument: Any) -> Any:
-        """The value of an argument, be it a node or not."""
-        return self.values[argument] if isinstance(argument, fx.Node) else argument
 
-    def pattern(self, argument: Any, there: bool) -> Any:
-        """A factor that is not the one that is looked at: whether it may be non-zero."""
-        value = self.given(argument)
-        if isinstance(value, Dual):
-            return value.depends if value.of_weights or not there else value.there
-        if isinstance(value, Tensor):
-            return (value != 0).float()
-        if value is None and isinstance(argument, fx.Node):
-            return torch.ones(shape(argument), device=self.device)
-        return float(value != 0) if isinstance(value, int | float) else value
-
-    def result(self, node: fx.Node, depends: Tensor, there: Tensor | None) -> Dual:
-        """A node's value, of weights where no input shows in it."""
-        of_weights = self.roles[node] == Role.WEIGHT
-        keep = self.with_there and not of_weights
-        return Dual(depends, there.detach() if keep and there is not None else None, of_weights)
-
-    def addition(self, node: fx.Node, terms: list[Any]) -> Dual:
-        """A sum of terms that are nodes or plain numbers."""
-        size = shape(node)
-        of_weights = self.roles[node] == Role.WEIGHT
-        depends = torch.zeros(size, device=self.device)
-        there = torch.zeros(size, device=self.device)
-        for term in terms:
-            value = self.given(term)
-            if isinstance(value, Dual):
-                if value.of_weights == of_weights:  # else a bias
-                    depends = depends + value.depends
-                    there = there if value.there is None else there + value.there
-            elif of_weights:
-                depends = depends + self.pattern(term, True)
-            else:
-                there = there + self.pattern(term, True)
-        return self.result(node, depends, (there > 0).float())
-
-    def each(self, node: fx.Node, change: Callable[[Tensor], Tensor], first: Any = None) -> Dual:
-        """What is linear in its first argument, with non-negative numbers in between."""
-        value = self.given(arguments(node)[0] if first is None else first)
-        if not isinstance(value, Dual):
-            return (
-                self.dense(node) if self.roles[node] == Role.ACTIVATION else Dual(torch.ones(shape(node)), None, True)
-            )
-        there = None if value.there is None else change(value.there)
-        return self.result(node, change(value.depends), there)
-
-
-def _product(rules: Rules, node: fx.Node) -> Dual:
+def _product(rules: Duals, node: fx.Node) -> Dual:
     """Linear in each factor: a term for every activation, in which the others are only there."""
     places = factors(node)
     einsum = packet_name(node.target) == "einsum"
@@ -190,7 +95,7 @@ def _product(rules: Rules, node: fx.Node) -> Dual:
     return rules.result(node, depends, ((plain.there + rules.pattern(added, True)) > 0).float())
 
 
-def _sum(rules: Rules, node: fx.Node) -> Dual:
+def _sum(rules: Duals, node: fx.Node) -> Dual:
     return rules.addition(
         node, [argument for argument in arguments(node) if isinstance(argument, fx.Node | int | float)]
     )
@@ -200,7 +105,7 @@ _SUMMING = frozenset({"mean", "sum", "nansum", "cumsum"})
 _NORMS = frozenset({"amax", "amin", "max", "min", "norm", "linalg_vector_norm", "var", "std", "var_mean", "logsumexp"})
 
 
-def _reduction(rules: Rules, node: fx.Node) -> Any:
+def _reduction(rules: Duals, node: fx.Node) -> Any:
     name = packet_name(node.target)
     if name in ("max", "min") and len(arguments(node)) > 1 and isinstance(arguments(node)[1], fx.Node):
         return _sum(rules, node)
@@ -227,7 +132,7 @@ def _reduction(rules: Rules, node: fx.Node) -> Any:
     return rules.each(node, over)
 
 
-def _function(rules: Rules, node: fx.Node) -> Dual:
+def _function(rules: Duals, node: fx.Node) -> Dual:
     name = packet_name(node.target)
     if name == "glu":
         return _gated_halves(rules, node)
@@ -247,7 +152,7 @@ def _is_offset(node: fx.Node, name: str) -> bool:
     return bool((isinstance(lowest, int | float) and lowest > 0) or (isinstance(highest, int | float) and highest < 0))
 
 
-def _gated_halves(rules: Rules, node: fx.Node) -> Dual:
+def _gated_halves(rules: Duals, node: fx.Node) -> Dual:
     axis = arguments(node)[1] if len(arguments(node)) > 1 else -1
     value = rules.given(arguments(node)[0])
     first, gate = value.depends.chunk(2, axis)
@@ -257,13 +162,13 @@ def _gated_halves(rules: Rules, node: fx.Node) -> Dual:
     return rules.result(node, rules.cut(first + there * gate, False), there)
 
 
-def _offset_function(rules: Rules, node: fx.Node) -> Any:
+def _offset_function(rules: Duals, node: fx.Node) -> Any:
     found = rules.each(node, lambda tensor: tensor)
     found = rules.result(node, found.depends, torch.ones_like(found.depends))
     return found if isinstance(node.meta["val"], Tensor) else (found, None)
 
 
-def _quotient(rules: Rules, node: fx.Node) -> Dual:
+def _quotient(rules: Duals, node: fx.Node) -> Dual:
     above, below = arguments(node)[:2]
     size = shape(node)
     if isinstance(rules.given(above), Dual):
@@ -272,7 +177,7 @@ def _quotient(rules: Rules, node: fx.Node) -> Dual:
     return rules.result(node, found.depends, torch.ones_like(found.depends))
 
 
-def _power(rules: Rules, node: fx.Node) -> Dual:
+def _power(rules: Duals, node: fx.Node) -> Dual:
     base, exponent = arguments(node)[:2]
     size = shape(node)
     if isinstance(rules.given(base), Dual) and exponent != 0:
@@ -281,7 +186,7 @@ def _power(rules: Rules, node: fx.Node) -> Dual:
     return rules.result(node, found.depends, torch.ones_like(found.depends))
 
 
-def _normalisation(rules: Rules, node: fx.Node) -> Any:
+def _normalisation(rules: Duals, node: fx.Node) -> Any:
     name = packet_name(node.target)
     scale = rules.given(named_arguments(node).get("weight"))
     if not isinstance(scale, Dual):
@@ -294,12 +199,12 @@ def _normalisation(rules: Rules, node: fx.Node) -> Any:
     return found if isinstance(node.meta["val"], Tensor) else (found, None, None)
 
 
-def _softmax(rules: Rules, node: fx.Node) -> Dual:
+def _softmax(rules: Duals, node: fx.Node) -> Dual:
     found = rules.each(node, lambda tensor: tensor)
     return rules.result(node, found.depends, torch.ones_like(found.depends))
 
 
-def _window_maximum(rules: Rules, node: fx.Node) -> Any:
+def _window_maximum(rules: Duals, node: fx.Node) -> Any:
     name = packet_name(node.target)
     axes = int(name.split("pool")[1][0])
     named = named_arguments(node)
@@ -311,7 +216,7 @@ def _window_maximum(rules: Rules, node: fx.Node) -> Any:
     return found if isinstance(node.meta["val"], Tensor) else (found, None)
 
 
-def _look_up(rules: Rules, node: fx.Node) -> Dual:
+def _look_up(rules: Duals, node: fx.Node) -> Dual:
     table = rules.given(arguments(node)[0])
     if rules.roles[node] == Role.WEIGHT:
         index = rules.given(arguments(node)[1])
@@ -321,13 +226,13 @@ def _look_up(rules: Rules, node: fx.Node) -> Dual:
     return _any_row(rules, node, table)
 
 
-def _any_row(rules: Rules, node: fx.Node, table: Dual) -> Dual:
+def _any_row(rules: Duals, node: fx.Node, table: Dual) -> Dual:
     """A row of a table that the input chooses: any of them."""
     columns = rules.cut(table.depends.sum(0), False).expand(shape(node))
     return rules.result(node, columns, columns)
 
 
-def _selection(rules: Rules, node: fx.Node) -> Dual:
+def _selection(rules: Duals, node: fx.Node) -> Dual:
     if packet_name(node.target) == "masked_fill":
         source, condition, otherwise = arguments(node)
         chosen = [(source, False), (otherwise, True)]
@@ -350,7 +255,7 @@ def _selection(rules: Rules, node: fx.Node) -> Dual:
     return rules.result(node, depends, (there > 0).float())
 
 
-def _move(rules: Rules, node: fx.Node) -> Any:
+def _move(rules: Duals, node: fx.Node) -> Any:
     name = packet_name(node.target)
     if name in ("fill", "zero"):
         return rules.addition(node, [0.0 if name == "zero" else arguments(node)[1]])
@@ -399,15 +304,15 @@ def _padded_with(name: str, args: Any, kwargs: Any, there: bool) -> tuple[Any, A
     return args, {key: item for key, item in kwargs.items() if key != "value"}
 
 
-def _identity(rules: Rules, node: fx.Node) -> Dual:
+def _identity(rules: Duals, node: fx.Node) -> Dual:
     return rules.each(node, lambda tensor: tensor)
 
 
-def _constant(rules: Rules, node: fx.Node) -> Dual:
+def _constant(rules: Duals, node: fx.Node) -> Dual:
     raise unknown(node, "it makes numbers out of activations")
 
 
-_RULES: dict[Meaning, Callable[[Rules, fx.Node], Any]] = {
+_RULES: dict[Meaning, Callable[[Duals, fx.Node], Any]] = {
     Meaning.PRODUCT: _product,
     Meaning.SCALING: _product,
     Meaning.SUM: _sum,

@@ -73,14 +73,8 @@ _BY_MEANING: dict[Meaning, str] = {
 MEANINGS: dict[str, Meaning] = {name: meaning for meaning, names in _BY_MEANING.items() for name in names.split()}
 """Of every operation that is known, by its plain name."""
 
-_FACTORS: dict[str, tuple[int, ...]] = {
-    "addmm": (1, 2),
-    "baddbmm": (1, 2),
-    "addbmm": (1, 2),
-    "addmv": (1, 2),
-    "addcmul": (1, 2),
-}
-_FACTORS |= {"bilinear": (0, 1, 2)}
+_ADDING = ("addmm", "baddbmm", "addbmm", "addmv", "addcmul")
+_FACTORS: dict[str, tuple[int, ...]] = {"bilinear": (0, 1, 2)} | dict.fromkeys(_ADDING, (1, 2))
 
 
 class Role(Enum):

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, fx
 
 from sparsity.errors import SparsityError
-from sparsity.graph.boolean_rules import Dual, Rules
+from sparsity.graph.boolean_rules import Rules
+from sparsity.graph.duals import Dual, Duals
 from sparsity.graph.meanings import Role, is_product_of_activations, roles
 from sparsity.graph.nodes import packet_name, shape
 from sparsity.graph.trace import Trace
@@ -134,7 +135,7 @@ class _Pass:
         starts = [torch.ones_like(end) for end in self._ends]
         return torch.autograd.grad(self._ends, list(self.patterns.values()), starts, allow_unused=True)
 
-    def _placeholder(self, trace: Trace, node: fx.Node, kept: Kept, buffers: Mapping[str, Tensor], rules: Rules) -> Any:
+    def _placeholder(self, trace: Trace, node: fx.Node, kept: Kept, buffers: Mapping[str, Tensor], rules: Duals) -> Any:
         if self.roles[node] == Role.ACTIVATION:
             return rules.dense(node)
         if self.roles[node] == Role.LABEL or not isinstance(node.meta.get("val"), Tensor):
