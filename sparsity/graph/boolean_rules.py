@@ -127,8 +127,6 @@ def _reduction(rules: Duals, node: fx.Node) -> Any:
     def over(tensor: Tensor) -> Tensor:
         return rules.cut(called(node)(tensor, *arguments(node)[1:], **kwargs), False)
 
-    if name.startswith("lp_pool"):
-        raise unknown(node, "use an average or a maximum")
     return rules.each(node, over)
 
 

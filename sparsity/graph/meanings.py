@@ -42,9 +42,9 @@ _BY_MEANING: dict[Meaning, str] = {
     Meaning.REDUCTION: """mean sum cumsum amax amin max min norm linalg_vector_norm var std var_mean logsumexp
         avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
         _adaptive_avg_pool2d _adaptive_avg_pool3d upsample_linear1d upsample_bilinear2d upsample_trilinear3d
-        _upsample_bilinear2d_aa lp_pool1d lp_pool2d nansum""",
+        _upsample_bilinear2d_aa nansum""",
     Meaning.FUNCTION: """relu relu6 leaky_relu prelu _prelu_kernel rrelu hardtanh elu celu selu gelu silu mish hardswish
-        tanh softsign softshrink hardshrink tanhshrink sin sinh tan atan asin asinh atanh erf abs neg sqrt sign sgn
+        tanh softshrink hardshrink sin sinh tan atan asin asinh atanh erf abs neg sqrt sign sgn
         square log1p expm1 clamp clamp_min clamp_max clip threshold floor ceil round trunc frac nan_to_num
         glu""",
     Meaning.OFFSET_FUNCTION: """sigmoid exp exp2 softplus hardsigmoid log_sigmoid log_sigmoid_forward cos cosh acos
@@ -67,7 +67,7 @@ _BY_MEANING: dict[Meaning, str] = {
         index_put fill zero diagonal unfold im2col tril triu copy getitem meshgrid hsplit vsplit
         broadcast_tensors atleast_1d atleast_2d""",
     Meaning.IDENTITY: """clone contiguous alias detach to _to_copy type_as lift_fresh_copy lift dropout feature_dropout
-        alpha_dropout feature_alpha_dropout native_dropout positive float double half""",
+        alpha_dropout feature_alpha_dropout native_dropout positive""",
     Meaning.CONSTANT: """arange zeros ones full empty eye linspace scalar_tensor hann_window""",
 }
 MEANINGS: dict[str, Meaning] = {name: meaning for meaning, names in _BY_MEANING.items() for name in names.split()}

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 
 from sparsity.errors import SparsityError
 from sparsity.forward.passes import evaluating
+from sparsity.forward.tensors import tensors_in
 from sparsity.graph.functional import functional_graph, inplace_by_rewriting
 from sparsity.graph.normal_form import normal_form
 
@@ -62,6 +64,7 @@ def trace(network: nn.Module, sample: Sample) -> Trace:
         fast_attention = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         try:
+            _return_tensors(network)
             program = torch.export.export(network, args, kwargs, strict=False)
             if not inplace_by_rewriting(program.graph):
                 program = program.run_decompositions({})
@@ -90,6 +93,17 @@ def _refusal(network: nn.Module, error: Exception) -> SparsityError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = lines[0] if lines else type(error).__name__
     return SparsityError(f"{type(network).__name__} cannot be traced: {reason}")
+
+
+def _return_tensors(network: nn.Module) -> None:
+    """Let a network return a tuple of the tensors in its output, of whatever kind it is; `evaluating` undoes it."""
+    forward = network.forward
+
+    @wraps(forward)
+    def tensors_only(*args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
+        return tuple(tensors_in(forward(*args, **kwargs)))
+
+    network.__dict__["forward"] = tensors_only
 
 
 @contextmanager
