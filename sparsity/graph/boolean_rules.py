@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional as F
 
-from sparsity.graph.duals import Dual, Duals
+from sparsity.graph.duals import Dual, Duals, cut, met, read
 from sparsity.graph.meanings import Meaning, Role, addend, factors, meaning, unknown
 from sparsity.graph.nodes import arguments, called, named_arguments, packet_name, retyped, shape
 from sparsity.graph.windows import sum_over_windows
@@ -73,19 +73,27 @@ def _product(rules: Duals, node: fx.Node) -> Dual:
     active = [i for i, operand in enumerate(operands) if rules.roles.get(operand) == Role.ACTIVATION]
     if not active and rules.roles[node] == Role.ACTIVATION:  # labels in a product with weights: a mask
         return rules.each(node, lambda tensor: tensor)
-    weighted = meaning(node) == Meaning.PRODUCT and len(active) < len(operands)
-    terms = []
-    for i in active or [-1]:
-        now = [rules.pattern(operand, there=j != i) for j, operand in enumerate(operands)]
-        terms.append(run(now))
-    depends = rules.cut(torch.stack(terms).sum(0) if len(terms) > 1 else terms[0], weighted and bool(active))
+    weighted = meaning(node) == Meaning.PRODUCT and 0 < len(active) < len(operands)
+
+    def terms(by_input: bool = True, by_weight: bool = True) -> Tensor:
+        found = []
+        for i in active or [-1]:
+            now = [rules.pattern(operand, there=j != i) for j, operand in enumerate(operands)]
+            flows = [by_input if j in active else by_weight for j in range(len(now))]
+            stopped = [one.detach() if isinstance(one, Tensor) else one for one in now]
+            found.append(run([one if own else other for one, other, own in zip(now, stopped, flows, strict=True)]))
+        return torch.stack(found).sum(0) if len(found) > 1 else found[0]
+
+    starts = rules.local and weighted
+    depends = met(terms(by_input=False)) + read(terms(by_weight=False)) if starts else cut(terms())
     there = None
     if rules.with_there and active:
         with torch.no_grad():
-            there = (run([rules.pattern(operand, True) for operand in operands]) > 0).float()
+            here = run([rules.pattern(operand, True) for operand in operands]) > 0
+            there = torch.ones_like(depends) if starts else here.float()
     plain = rules.result(node, depends, there)
     extra = rules.given(added)
-    if extra is None or (isinstance(extra, Dual) and extra.of_weights != plain.of_weights):
+    if extra is None or (isinstance(extra, Dual) and extra.of_weights):
         return plain
     if isinstance(extra, Dual):
         both = None if plain.there is None or extra.there is None else ((plain.there + extra.there) > 0).float()
@@ -114,7 +122,7 @@ def _reduction(rules: Duals, node: fx.Node) -> Any:
         axes, keep = named.get("dim"), bool(named.get("keepdim", False))
 
         def over_axes(tensor: Tensor) -> Tensor:
-            return rules.cut(tensor.sum() if axes is None or axes == [] else tensor.sum(axes, keepdim=keep), False)
+            return cut(tensor.sum() if axes is None or axes == [] else tensor.sum(axes, keepdim=keep))
 
         found = rules.each(node, over_axes)
         if name == "logsumexp":
@@ -125,7 +133,7 @@ def _reduction(rules: Duals, node: fx.Node) -> Any:
     kwargs = {key: value for key, value in node.kwargs.items() if key != "dtype"}
 
     def over(tensor: Tensor) -> Tensor:
-        return rules.cut(called(node)(tensor, *arguments(node)[1:], **kwargs), False)
+        return cut(called(node)(tensor, *arguments(node)[1:], **kwargs))
 
     return rules.each(node, over)
 
@@ -157,7 +165,7 @@ def _gated_halves(rules: Duals, node: fx.Node) -> Dual:
     if value.there is None:
         return rules.result(node, first + gate, None)
     there = value.there.chunk(2, axis)[0]
-    return rules.result(node, rules.cut(first + there * gate, False), there)
+    return rules.result(node, cut(first + there * gate), there)
 
 
 def _offset_function(rules: Duals, node: fx.Node) -> Any:
@@ -193,7 +201,7 @@ def _normalisation(rules: Duals, node: fx.Node) -> Any:
         kept = scale.depends
         if name in ("batch_norm", "group_norm", "instance_norm", "native_group_norm"):  # one number per channel
             kept = kept.reshape(1, -1, *([1] * (len(shape(node)) - 2)))
-        found = rules.each(node, lambda tensor: rules.cut(tensor * kept, False))
+        found = rules.each(node, lambda tensor: cut(tensor * kept))
     return found if isinstance(node.meta["val"], Tensor) else (found, None, None)
 
 
@@ -208,9 +216,9 @@ def _window_maximum(rules: Duals, node: fx.Node) -> Any:
     named = named_arguments(node)
     if name.startswith("adaptive"):
         average = getattr(F, f"adaptive_avg_pool{axes}d")
-        found = rules.each(node, lambda tensor: rules.cut(average(tensor, named["output_size"]), False))
+        found = rules.each(node, lambda tensor: cut(average(tensor, named["output_size"])))
     else:
-        found = rules.each(node, lambda tensor: rules.cut(sum_over_windows(tensor, shape(node), axes, named), False))
+        found = rules.each(node, lambda tensor: cut(sum_over_windows(tensor, shape(node), axes, named)))
     return found if isinstance(node.meta["val"], Tensor) else (found, None)
 
 
@@ -226,7 +234,7 @@ def _look_up(rules: Duals, node: fx.Node) -> Dual:
 
 def _any_row(rules: Duals, node: fx.Node, table: Dual) -> Dual:
     """A row of a table that the input chooses: any of them."""
-    columns = rules.cut(table.depends.sum(0), False).expand(shape(node))
+    columns = cut(table.depends.sum(0)).expand(shape(node))
     return rules.result(node, columns, columns)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx
@@ -26,8 +26,31 @@ class Dual:
     of_weights: bool = False
 
 
-Cut = Callable[[Tensor, bool], Tensor]
-"""Makes 0 or 1 of a non-negative tensor, and of its gradient; the flag says that a weight was met."""
+def cut(values: Tensor) -> Tensor:
+    """0 or 1 in place of non-negative numbers, and of the gradient."""
+    return cast(Tensor, _Boolean.apply(values, None, False))
+
+
+def met(values: Tensor) -> Tensor:
+    """Ones, and 0 or 1 in place of the gradient: what a weight makes, as if all that it reads were there."""
+    return cast(Tensor, _Boolean.apply(values, 1.0, False))
+
+
+def read(values: Tensor) -> Tensor:
+    """Zeros, and a gradient of ones: what reads something, as if the output read all that comes of it."""
+    return cast(Tensor, _Boolean.apply(values, 0.0, True))
+
+
+class _Boolean(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, fill: float | None, restarts: bool) -> Tensor:
+        ctx.restarts = restarts
+        return (values > 0).to(values.dtype) if fill is None else torch.full_like(values, fill)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = gradients
+        return torch.ones_like(gradient) if ctx.restarts else (gradient > 0).to(gradient.dtype), None, None
 
 
 class Duals:
@@ -37,7 +60,8 @@ class Duals:
         roles: What each value depends on.
         values: By node its value so far: a `Dual`, None of a label, or what a constant is; tuples of such.
         with_there: Whether n is wanted.
-        cut: See `Cut`.
+        local: Whether every weight starts anew, as if all that it reads depended on the input and all that it makes
+            were read.
         device: Where to run.
     """
 
@@ -46,13 +70,13 @@ class Duals:
         roles: Mapping[fx.Node, Role],
         values: dict[fx.Node, Any],
         with_there: bool,
-        cut: Cut,
+        local: bool,
         device: torch.device,
     ) -> None:
         self.roles = roles
         self.values = values
         self.with_there = with_there
-        self.cut = cut
+        self.local = local
         self.device = device
 
     def dense(self, node: fx.Node) -> Dual:

@@ -115,10 +115,7 @@ class _Pass:
             for node in trace.graph.nodes
         )
 
-        def cut(tensor: Tensor, weighted: bool) -> Tensor:
-            return cast(Tensor, _Boolean.apply(tensor, local and weighted))
-
-        rules = Rules(self.roles, values, with_there, cut, device)
+        rules = Rules(self.roles, values, with_there, local, device)
         with torch.enable_grad():
             for node in trace.graph.nodes:
                 if node.op == "placeholder":
@@ -162,15 +159,3 @@ class _Pass:
                 )
             self.patterns[name] = mask.to(device, torch.float32).requires_grad_()
         return self.patterns[name]
-
-
-class _Boolean(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, restarts: bool) -> Tensor:
-        ctx.restarts = restarts
-        return torch.ones_like(values) if restarts else (values > 0).to(values.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (gradient,) = gradients
-        return torch.ones_like(gradient) if ctx.restarts else (gradient > 0).to(gradient.dtype), None

@@ -1,6 +1,7 @@
 """Networks that several tests of the graph read."""
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 import torchvision
@@ -62,6 +63,12 @@ IMAGE_NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "grouped": grouped,
 }
 """Networks of images of 64 x 64, by name."""
+
+
+@cache
+def image_network(name: str) -> nn.Module:
+    """One of them in evaluation mode, made once."""
+    return IMAGE_NETWORKS[name]().eval()
 
 
 def vision_transformer() -> nn.Module:

@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -9,12 +10,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from sparsity.graph.multiply_adds import activation_products, positions, weight_products
 from sparsity.graph.trace import trace
 from sparsity.networks import FC, ResNet20
-from tests.graph.networks import IMAGE, IMAGE_NETWORKS, Calls, last_step, vision_transformer
+from tests.graph.networks import IMAGE, IMAGE_NETWORKS, Calls, image_network, last_step, vision_transformer
 
 
 def counted(network: nn.Module, *sample: Tensor) -> int:
     """What torch itself counts, of elementary kernels."""
-    network.eval().double()  # for which there are no kernels of whole recurrent layers
+    network = copy.deepcopy(network).eval().double()  # for which there are no kernels of whole recurrent layers
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as count:
         network(*(one.double() for one in sample))
     assert count.get_total_flops() % 2 == 0
@@ -35,7 +36,7 @@ MAKERS: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
     "lstm": lambda: (last_step(), torch.zeros(1, 6, 4)),
     "gru": lambda: (last_step(nn.GRU), torch.zeros(1, 6, 4)),
     "rnn": lambda: (last_step(nn.RNN), torch.zeros(1, 6, 4)),
-    **{name: lambda make=make: (make(), torch.zeros(IMAGE)) for name, make in IMAGE_NETWORKS.items()},
+    **{name: lambda name=name: (image_network(name), torch.zeros(IMAGE)) for name in IMAGE_NETWORKS},
 }
 
 
