@@ -1,0 +1,161 @@
+"""What reaches what along kept weights, in any network: effective weights, and units without input or output.
+
+One forward and one backward pass of booleans over the network's graph (`boolean_rules`). Where products of weights
+would under- and overflow, every value is cut back to 0 or 1 on the way forward, and every gradient on the way back.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx
+
+from sparsity.errors import SparsityError
+from sparsity.graph.boolean_rules import Rules
+from sparsity.graph.duals import Dual, Duals
+from sparsity.graph.meanings import Role, is_product_of_activations, roles
+from sparsity.graph.nodes import packet_name, shape
+from sparsity.graph.trace import Trace
+from sparsity.graph.weight_uses import Layout, layouts
+
+Kept = Mapping[str, Tensor]
+"""By full parameter name, which of its weights are kept: booleans shaped like it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """The units of one weight that take no part.
+
+    Args:
+        no_input: `[units]`, True for a unit that keeps no weight.
+        no_output: `[units]`, True for a unit that no kept weight and no output reads.
+        layout: How the weight's units lie in it.
+    """
+
+    no_input: Tensor
+    no_output: Tensor
+    layout: Layout
+
+    @property
+    def dead(self) -> Tensor:
+        """`[units]`, True without a kept input or without a kept output."""
+        return self.no_input | self.no_output
+
+
+def effective(trace: Trace, kept: Kept, buffers: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """The kept weights that lie on some path of kept weights from the input to the output.
+
+    A weight lies on one if what it reads depends on the input, at some position, and what it makes there reaches the
+    output (Vysogorets and Kempe 2021, "Connectivity Matters: Neural Network Pruning Through the Lens of Effective
+    Sparsity", by booleans). Biases, shifts of normalisations and other parameters that are added start no path; a
+    product needs both factors, of which the other may be a constant such as a closed gate's sigmoid(0).
+
+    Args:
+        trace: A network's graph.
+        kept: The masked parameters; others are dense.
+        buffers: Values of floating-point buffers, where zeros in them matter; by default they have none.
+
+    Returns:
+        By name, shaped like the parameter; never True where it is not kept.
+
+    Raises:
+        SparsityError: If an operation's connections are not known, or a mask does not fit.
+    """
+    run = _Pass(trace, kept, buffers or {}, local=False)
+    found = dict(zip(run.patterns, run.gradients(), strict=True))
+    return {
+        name: mask & False if found.get(name) is None else mask & (cast(Tensor, found[name]) > 0)
+        for name, mask in kept.items()
+    }
+
+
+def units(trace: Trace, kept: Kept, buffers: Mapping[str, Tensor] | None = None) -> dict[str, Units]:
+    """Which units keep no weight, and which ones nothing reads directly.
+
+    Args:
+        trace: A network's graph.
+        kept: The masked parameters, as in `effective`.
+        buffers: As in `effective`.
+
+    Raises:
+        SparsityError: As `effective`.
+    """
+    run = _Pass(trace, kept, buffers or {}, local=True)
+    found = dict(zip(run.patterns, run.gradients(), strict=True))
+    where = layouts(trace, run.roles)
+    result = {}
+    for name, mask in kept.items():
+        layout = where.get(name, Layout())
+        read = found.get(name)
+        no_input = ~layout.by_unit(mask).any(dim=1)
+        no_output = torch.ones_like(no_input) if read is None else ~(layout.by_unit(read) > 0).any(dim=1)
+        result[name] = Units(no_input, no_output, layout)
+    return result
+
+
+class _Pass:
+    """A forward pass of booleans.
+
+    Args:
+        trace: A network's graph.
+        kept: The masked parameters.
+        buffers: Values of buffers.
+        local: Whether every weight starts anew, as if all that it reads depended on the input and all that it makes
+            were read: a gradient then says whether some kept weight, or the output, reads a unit directly.
+    """
+
+    def __init__(self, trace: Trace, kept: Kept, buffers: Mapping[str, Tensor], local: bool) -> None:
+        self.roles = roles(trace)
+        self.patterns: dict[str, Tensor] = {}
+        device = next((mask.device for mask in kept.values()), torch.device("cpu"))
+        values: dict[fx.Node, Any] = {}
+        with_there = any(
+            is_product_of_activations(node, self.roles) or packet_name(node.target) == "glu"
+            for node in trace.graph.nodes
+        )
+
+        rules = Rules(self.roles, values, with_there, local, device)
+        with torch.enable_grad():
+            for node in trace.graph.nodes:
+                if node.op == "placeholder":
+                    values[node] = self._placeholder(trace, node, kept, buffers, rules)
+                elif node.op != "output":
+                    values[node] = rules.run(node)
+        ends = [values[node] for node in trace.outputs if self.roles[node] == Role.ACTIVATION]
+        self._ends = [end.depends for end in ends if end.depends.requires_grad]
+
+    def gradients(self) -> tuple[Tensor | None, ...]:
+        """By kept parameter where the output's dependence on the input goes through it; None where it cannot."""
+        if not self._ends or not self.patterns:
+            return (None,) * len(self.patterns)
+        starts = [torch.ones_like(end) for end in self._ends]
+        return torch.autograd.grad(self._ends, list(self.patterns.values()), starts, allow_unused=True)
+
+    def _placeholder(self, trace: Trace, node: fx.Node, kept: Kept, buffers: Mapping[str, Tensor], rules: Duals) -> Any:
+        if self.roles[node] == Role.ACTIVATION:
+            return rules.dense(node)
+        if self.roles[node] == Role.LABEL or not isinstance(node.meta.get("val"), Tensor):
+            return None
+        if node in trace.parameters:
+            name = trace.parameters[node]
+            return Dual(self._pattern(name, node, kept, rules.device), None, True)
+        value = trace.constants.get(node)
+        if value is None:
+            value = buffers.get(trace.buffers.get(node, ""))
+        if value is None:
+            return torch.ones(shape(node), device=rules.device)
+        value = value.detach().to(rules.device)
+        return value.float() if value.is_floating_point() else value
+
+    def _pattern(self, name: str, node: fx.Node, kept: Kept, device: torch.device) -> Tensor:
+        mask = kept.get(name)
+        if mask is None:
+            return torch.ones(shape(node), device=device)
+        if name not in self.patterns:  # a tied one has several placeholders
+            if mask.shape != shape(node):
+                raise SparsityError(
+                    f"the mask of {name!r} is shaped {list(mask.shape)}, and the parameter {list(shape(node))}"
+                )
+            self.patterns[name] = mask.to(device, torch.float32).requires_grad_()
+        return self.patterns[name]
