@@ -23,10 +23,11 @@ from sparsity.callbacks.aside import aside
 from sparsity.callbacks.density import ITSELF
 from sparsity.callbacks.network import network_of
 from sparsity.callbacks.pruning import find_pruner
-from sparsity.callbacks.samples import batch_shape, known_shape, validation_images
+from sparsity.callbacks.samples import batch_sample, known_sample, validation_images
 from sparsity.checkpoints.loading import load_network
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.formatting import markdown_table
+from sparsity.graph.sample import Given
 from sparsity.graph.weights import Array
 from sparsity.masks import masked
 from sparsity.runs.claiming import has_run_folder, run_folder
@@ -57,7 +58,7 @@ class TopologyAnalysis(Callback):
     def _reset(self) -> None:
         self._seen_final_mask = False
         self._waits_for_batch = False
-        self._batch_shape: tuple[int, ...] | None = None
+        self._batch_sample: Given = None
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -71,7 +72,7 @@ class TopologyAnalysis(Callback):
         if pruner is not None and pruner.is_final and not self._seen_final_mask:
             self._seen_final_mask = True
             # The first batch shows what samples look like, if nothing else does.
-            self._waits_for_batch = self._shape(trainer, pl_module) is None
+            self._waits_for_batch = self._sample(trainer, pl_module) is None
             if not self._waits_for_batch:
                 self._analyse(trainer, pl_module, "topology_pruned")
 
@@ -79,7 +80,8 @@ class TopologyAnalysis(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self._batch_shape = self._batch_shape or batch_shape(batch)
+        if self._batch_sample is None:
+            self._batch_sample = batch_sample(batch)
         if self._waits_for_batch:
             self._waits_for_batch = False
             self._analyse(trainer, pl_module, "topology_pruned")
@@ -93,7 +95,7 @@ class TopologyAnalysis(Callback):
         if not trainer.is_global_zero or root is None:
             return
         with aside(type(self).__name__):
-            found = topology(network_of(module), self._shape(trainer, module))
+            found = topology(network_of(module), self._sample(trainer, module))
             folder = next_folder(root, name)
             write_json(folder / "summary.json", summary(found))
             write_topologies(folder, {"network": found})
@@ -107,8 +109,9 @@ class TopologyAnalysis(Callback):
 
                 _show(trainer, "topology", [*TOPOLOGY_FIGURES, *SINGLE_NETWORK_FIGURES], {"network": found}, folder)
 
-    def _shape(self, trainer: pl.Trainer, module: pl.LightningModule) -> tuple[int, ...] | None:
-        return known_shape(trainer, module) or self._batch_shape
+    def _sample(self, trainer: pl.Trainer, module: pl.LightningModule) -> Given:
+        known = known_sample(trainer, module)
+        return self._batch_sample if known is None else known
 
     @override
     def state_dict(self) -> dict[str, Any]:

@@ -11,33 +11,34 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sparsity.callbacks.network import network_of
-from sparsity.callbacks.samples import batch_shape, known_shape, peeking
+from sparsity.callbacks.samples import batch_sample, known_sample, peeking
 from sparsity.distributed import gather
 from sparsity.errors import SparsityError
 from sparsity.forward.labels import NO_LABEL, require_labels
 from sparsity.forward.passes import evaluating, refusing
 from sparsity.forward.tensors import logits_of
+from sparsity.graph.sample import Given
 
 _MOST_LOOKED_AT = 1000
 """Times the samples that are wanted; data without an end may lack a class for ever."""
 
 
-def sample_shape(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[int, ...]:
-    """Shape of one input sample, as `known_shape` tells it, or the first training batch.
+def sample_of_fit(trainer: pl.Trainer, module: pl.LightningModule) -> Given:
+    """One sample, or its shape, as `known_sample` tells it, or the first training batch.
 
     Raises:
         SparsityError: If none of them tells.
     """
-    if (known := known_shape(trainer, module)) is not None:
+    if (known := known_sample(trainer, module)) is not None:
         return known
     batch = first_batch(trainer)
-    shape = batch_shape(batch)
-    if shape is None:
+    sample = batch_sample(batch)
+    if sample is None:
         raise SparsityError(
             f"cannot tell the shape of one input tensor from a {type(batch).__name__}; set example_input_array in "
             f"{type(module).__name__} to a batch of one, as a tensor"
         )
-    return shape
+    return sample
 
 
 def first_batch(trainer: pl.Trainer) -> Any:

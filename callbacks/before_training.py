@@ -10,12 +10,11 @@ import pytorch_lightning as pl
 from torch import nn
 from typing_extensions import override
 
-from sparsity.callbacks.batches import sample_shape
+from sparsity.callbacks.batches import sample_of_fit
 from sparsity.callbacks.network import network_of
 from sparsity.callbacks.pruning import PruningCallback, Scope, run_seed
 from sparsity.checkpoints.loading import load_masks
 from sparsity.errors import require_whole_number
-from sparsity.forward.passes import eval_mode
 from sparsity.masks import Mask
 from sparsity.pruning.allocation import Allocation
 from sparsity.pruning.clustered import clustered_saliency
@@ -200,12 +199,7 @@ class SynFlow(PruneBeforeTraining):
 
     @override
     def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
-        return SynapticFlow(network_of(pl_module), sample_shape(trainer, pl_module))
-
-    @override
-    def find_mask(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Mask:
-        with eval_mode(network_of(pl_module)):  # once, not in every iteration
-            return super().find_mask(trainer, pl_module)
+        return SynapticFlow(network_of(pl_module), sample_of_fit(trainer, pl_module))
 
 
 @dataclass(kw_only=True, eq=False)

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from typing_extensions import override
 
-from sparsity.analysis.topology.flops import flops, known_positions
+from sparsity.analysis.topology.flops import MultiplyAdds, known_multiply_adds
 from sparsity.analysis.topology.unmasked import ALL_MASKED, Unmasked, in_words, unmasked
 from sparsity.callbacks.aside import aside
 from sparsity.callbacks.network import network_of
 from sparsity.callbacks.pruning import find_pruner
-from sparsity.callbacks.samples import batch_shape, known_shape
+from sparsity.callbacks.samples import batch_sample, known_sample
 from sparsity.masks import masks, sizes
 
 ITSELF = "itself"
@@ -47,8 +47,8 @@ class DensityMonitor(Callback):
         self._logged: dict[str, int] | None = None
         self._printed = False
         self._waits_for_batch = False
-        self._asked_for_positions = False
-        self._positions: Mapping[str, int] | None = None
+        self._asked_for_costs = False
+        self._costs: MultiplyAdds | None = None
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -58,7 +58,7 @@ class DensityMonitor(Callback):
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # The first batch shows what samples look like, if nothing else does.
-        self._waits_for_batch = known_shape(trainer, pl_module) is None
+        self._waits_for_batch = known_sample(trainer, pl_module) is None
         if not self._waits_for_batch:
             self._observe(trainer, pl_module)
 
@@ -84,24 +84,25 @@ class DensityMonitor(Callback):
         mask = pruner.current_mask(network) if pruner else masks(network)
         counts = torch.stack([m.sum() for m in mask.values()]).tolist()
         kept = dict(zip(mask, map(int, counts), strict=True))
-        if not self._asked_for_positions:
-            self._asked_for_positions = True
-            self._positions = known_positions(network, known_shape(trainer, pl_module) or batch_shape(batch))
+        if not self._asked_for_costs:
+            self._asked_for_costs = True
+            known = known_sample(trainer, pl_module)
+            self._costs = known_multiply_adds(network, batch_sample(batch) if known is None else known)
         others = unmasked(network)
         if kept != self._logged:
-            metrics = density_metrics(kept, sizes(network), self._positions, others)
+            metrics = density_metrics(kept, sizes(network), self._costs, others)
             for logger in trainer.loggers:
                 logger.log_metrics(metrics, step=trainer.global_step)
             self._logged = kept
         if self.table and not self._printed and (pruner is None or pruner.is_final):
-            Console().print(density_table(kept, sizes(network), self._positions, others))
+            Console().print(density_table(kept, sizes(network), self._costs, others))
             self._printed = True
 
 
 def density_metrics(
     kept: Mapping[str, int],
     sizes: Mapping[str, int],
-    positions: Mapping[str, int] | None,
+    costs: MultiplyAdds | None,
     others: Unmasked = ALL_MASKED,
 ) -> dict[str, float]:
     """Densities, kept weights and multiply-adds by tag.
@@ -109,7 +110,7 @@ def density_metrics(
     Args:
         kept: Kept weights by layer.
         sizes: All weights by layer.
-        positions: Output positions of one sample by layer; None if they are not known.
+        costs: Multiply-adds of one sample; None if they are not known.
         others: What no mask covers.
     """
     kept_all, all_weights = sum(kept.values()), sum(sizes.values())
@@ -121,16 +122,16 @@ def density_metrics(
     }
     if others.weights:
         metrics["density/all"] = others.density_of_all(kept_all, all_weights)
-    if positions is not None:
-        metrics["flops/dense"] = flops({**sizes, **others.layers}, positions)
-        metrics["flops/effective"] = flops({**kept, **others.layers}, positions)
+    if costs is not None:
+        metrics["flops/dense"] = costs.total({**sizes, **others.weights})
+        metrics["flops/effective"] = costs.total({**kept, **others.weights})
     return metrics
 
 
 def density_table(
     kept: Mapping[str, int],
     sizes: Mapping[str, int],
-    positions: Mapping[str, int] | None,
+    costs: MultiplyAdds | None,
     others: Unmasked = ALL_MASKED,
 ) -> Table:
     """The same numbers as a table with a row per layer, masked or not, and one for the network.
@@ -142,13 +143,13 @@ def density_table(
         title="Density", title_justify="left", caption=in_words(kept_all, all_weights, others), caption_justify="left"
     )
     table.add_column("layer")
-    for column in ("weights", "kept", "density", *(("FLOPs", "effective") if positions is not None else ())):
+    for column in ("weights", "kept", "density", *(("FLOPs", "effective") if costs is not None else ())):
         table.add_column(column, justify="right")
 
-    def add(name: str, weights: int, kept: int, density: str, layer: str | None) -> None:
+    def add(name: str, weights: int, kept: int, density: str, weight: str | None) -> None:
         cells = [name, f"{weights:,}", f"{kept:,}", density]
-        if positions is not None and layer is not None:
-            cells += [f"{weights * positions[layer]:,}", f"{kept * positions[layer]:,}"]
+        if costs is not None and weight is not None:
+            cells += [f"{round(count * costs.positions[weight]):,}" for count in (weights, kept)]
         table.add_row(*cells)
 
     for name in kept:
@@ -156,12 +157,12 @@ def density_table(
     if others.weights:
         table.add_section()
     for name, size in list(others.weights.items())[:ROWS]:
-        add(name, size, size, "dense", others.layer_of(name))
+        add(name, size, size, "dense", name)
     if rest := list(others.weights.values())[ROWS:]:
         add(f"{len(rest)} others", sum(rest), sum(rest), "dense", None)
     table.add_section()
     cells = [f"{all_weights:,}", f"{kept_all:,}", f"{kept_all / all_weights:.2%}"]
-    if positions is not None:
-        cells += [f"{flops({**weights, **others.layers}, positions):,}" for weights in (sizes, kept)]
+    if costs is not None:
+        cells += [f"{costs.total({**weights, **others.weights}):,}" for weights in (sizes, kept)]
     table.add_row("network", *cells)
     return table

@@ -10,14 +10,19 @@ from torch import Tensor
 
 from sparsity.callbacks.network import network_of
 from sparsity.errors import SparsityError
+from sparsity.graph.sample import Given
 from sparsity.seeding import unmoved_randomness
 
 
-def known_shape(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[int, ...] | None:
-    """Shape of one sample as the module's `example_input_array`, the data module or the network tells; else None."""
-    example = module.example_input_array
-    if isinstance(example, Tensor):
-        return tuple(example.shape[1:])
+def known_sample(trainer: pl.Trainer, module: pl.LightningModule) -> Given:
+    """One sample, or its shape, as the module's `example_input_array`, the data module or the network tells.
+
+    Returns:
+        As `sparsity.graph.sample` takes it; None if none of them tells.
+    """
+    example: Any = module.example_input_array
+    if isinstance(example, Tensor | tuple | Mapping):
+        return example
     for owner in (trainer.datamodule, network_of(module)):  # type: ignore[attr-defined]
         shape = getattr(owner, "input_shape", None)
         if isinstance(shape, Sequence) and all(isinstance(length, int) for length in shape):
@@ -25,10 +30,15 @@ def known_shape(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[int, .
     return None
 
 
-def batch_shape(batch: Any) -> tuple[int, ...] | None:
-    """Shape of one sample of a batch that is a tensor, or starts with one; None of others."""
-    images = batch[0] if isinstance(batch, list | tuple) and batch else batch
-    return tuple(images.shape[1:]) if isinstance(images, Tensor) and images.ndim else None
+def batch_sample(batch: Any) -> Given:
+    """One sample of a batch that is a tensor, or starts with one, or its shape; None of others.
+
+    Whole numbers are token ids, but bytes, which are images that are not normalised yet.
+    """
+    inputs = batch[0] if isinstance(batch, list | tuple) and batch else batch
+    if not isinstance(inputs, Tensor) or not inputs.ndim:
+        return None
+    return inputs[:1] if inputs.dtype in (torch.int64, torch.int32) else tuple(inputs.shape[1:])
 
 
 def validation_images(trainer: pl.Trainer, count: int) -> Tensor | None:

@@ -16,7 +16,7 @@ from sparsity.analysis.comparison.results import LayerDistance, NetworkDistance
 from sparsity.analysis.records import layer_rows, to_dict, unit_rows
 from sparsity.analysis.topology.connectivity import Connectivity, LayerConnectivity, connectivity, effective_masks
 from sparsity.analysis.topology.density import Densities, LayerDensity, densities
-from sparsity.analysis.topology.flops import flops, output_positions
+from sparsity.analysis.topology.flops import MultiplyAdds, multiply_adds
 from sparsity.analysis.topology.input_runs import Gaps, Runs, input_gaps, input_runs, kept_per_input, weight_positions
 from sparsity.analysis.topology.kernels import CommonKernels, KernelClusters, common_kernels, kernel_clusters
 from sparsity.graph.weights import Weights, layer_masks, layer_weights
@@ -39,6 +39,7 @@ __all__ = [
     "LayerOverlap",
     "MaskOverlap",
     "Measure",
+    "MultiplyAdds",
     "NetworkDistance",
     "Point",
     "Runs",
@@ -51,7 +52,6 @@ __all__ = [
     "exciting_patches",
     "feature_maps",
     "first_layer_map",
-    "flops",
     "input_gaps",
     "input_runs",
     "kept_per_input",
@@ -61,8 +61,8 @@ __all__ = [
     "layer_rows",
     "layer_weights",
     "mask_overlap",
+    "multiply_adds",
     "network_distance",
-    "output_positions",
     "responses",
     "to_dict",
     "unit_distances",

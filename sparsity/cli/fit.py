@@ -12,7 +12,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
 from sparsity.callbacks import PruningCallback
-from sparsity.callbacks.samples import known_shape
+from sparsity.callbacks.samples import known_sample
 from sparsity.checkpoints.reading import read_checkpoint
 from sparsity.classifier import SparseClassifier
 from sparsity.diagnosis import cannot_write, is_of_the_disk, signal_behind
@@ -131,7 +131,7 @@ class Fit:
         method, asked = (_method(pruner), pruner.density) if pruner else (None, None)
         summary = RunSummary.of(
             model.network,
-            known_shape(self._trainer, model),
+            known_sample(self._trainer, model),
             method,
             asked,
             test_accuracy=accuracies,

@@ -1,8 +1,8 @@
-"""Which layers of a network are analysed, and how their forward passes are watched."""
+"""Which weights of a network are analysed, and what its parameters are called."""
 
-from collections.abc import Callable, Iterator, Mapping
+import copy
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +11,6 @@ from torch.nn.utils.parametrize import is_parametrized
 from sparsity.errors import SparsityError
 from sparsity.forward.non_finite import layer_in_words
 from sparsity.masks import Place, maskable, masked
-
-Observer = Callable[[str, Tensor], None]
-"""Called with a layer's name and its output, each time the layer runs."""
-
-_COUNTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def analysed(network: nn.Module) -> dict[str, Place]:
@@ -45,36 +40,29 @@ def analysed(network: nn.Module) -> dict[str, Place]:
     return places
 
 
-def counted_layers(network: nn.Module) -> dict[str, nn.Module]:
-    """The layers whose multiply-adds are counted, by name: masked or not, every Linear and convolution.
+def parameter_names(network: nn.Module) -> dict[Tensor, str]:
+    """The full name of every parameter, the first one of those that have several."""
+    return {parameter: name for name, parameter in network.named_parameters()}
 
-    Raises:
-        SparsityError: As `analysed`.
+
+def without_parametrisations(network: nn.Module) -> nn.Module:
+    """The network, or a copy whose weights are what its parametrisations compute, if it has any.
+
+    Args:
+        network: Left unchanged.
     """
-    analysed(network)
-    return {
-        name: module
-        for name, module in network.named_modules()
-        if isinstance(module, _COUNTED) and not nn.parameter.is_lazy(module.weight)
-    }
-
-
-@contextmanager
-def observing(layers: Mapping[str, nn.Module], observer: Observer) -> Iterator[None]:
-    """Call `observer` whenever one of the layers runs; the hooks are gone at the end, whatever is raised."""
-
-    def hook_for(name: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
-        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-            observer(name, output)
-
-        return hook
-
-    handles = [layer.register_forward_hook(hook_for(name)) for name, layer in layers.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    if not any(is_parametrized(module) for module in network.modules()):
+        return network
+    plain = copy.deepcopy(network)
+    for module in list(plain.modules()):
+        if is_parametrized(module):
+            computed = {name: getattr(module, name).detach() for name in module.parametrizations}  # type: ignore[union-attr]
+            # torch's own way takes the properties off a class that the network shares.
+            module.__class__ = type(module).__mro__[1]
+            del module.parametrizations
+            for name, values in computed.items():
+                module.register_parameter(name, nn.Parameter(values))
+    return plain
 
 
 @contextmanager

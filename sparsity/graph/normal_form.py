@@ -37,6 +37,8 @@ def normal_form(graph: fx.Graph, returned: Collection[str], held: Collection[fx.
             _replace(node, written_out(node, name))
         elif name == "scaled_dot_product_attention":
             node.replace_all_uses_with(_attention(node, held))
+        elif name == "native_dropout":  # drawn in evaluation mode too
+            _replace(node, (node.all_input_nodes[0],))
         elif name == "_native_batch_norm_legit_no_training":
             values, weight, bias, mean, variance, momentum, eps = arguments(node)
             normalised = (values, weight, bias, mean, variance, False, momentum, eps, False)

@@ -1,148 +1,206 @@
-"""A forward and backward pass of booleans through any network: what reaches what along kept weights.
+"""What reaches what along kept weights, in any network: effective weights, and units without input or output.
 
-Where reachability is computed with products of weights it underflows and overflows; here every layer's output is
-cut back to 0 or 1 on the way forward, and every gradient on the way back.
+One forward and one backward pass of booleans over the network's graph (`boolean_rules`). Where products of weights
+would under- and overflow, every value is cut back to 0 or 1 on the way forward, and every gradient on the way back.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.nn.utils import parametrize
+from torch import Tensor, fx
 
 from sparsity.errors import SparsityError
-from sparsity.forward.passes import evaluating, substituted
-from sparsity.forward.tensors import tensors_in
-from sparsity.graph.layers import analysed, refusing
-from sparsity.graph.operations import LAYERS, BareWeights, operation
+from sparsity.graph.boolean_rules import Rules
+from sparsity.graph.duals import Dual, Duals
+from sparsity.graph.meanings import Role, is_product_of_activations, roles
+from sparsity.graph.nodes import packet_name, shape
+from sparsity.graph.trace import Trace
+from sparsity.graph.weight_uses import Layout, layouts, weight_uses
+
+Kept = Mapping[str, Tensor]
+"""By full parameter name, which of its weights are kept: booleans shaped like it."""
 
 
-class BooleanPass:
-    """One forward pass in which every layer's output says which of its units are reached, where.
-
-    Biases, normalisations and nonlinearities carry no connection and are left out; other parameters (a scale on a
-    shortcut) connect; a maximum over a window is reached from all of it. The network is not changed: the pass runs
-    on substitutes on the CPU, where sums of non-negative numbers are zero only if all of them are.
+@dataclass(frozen=True, eq=False)
+class Units:
+    """The units of one weight that take no part.
 
     Args:
-        network: Any network.
-        sample: `[batch, *input_shape]`, non-negative, of the precision in which the pass runs.
-        weights: By layer name the tensor that stands for its weight, non-negative, the same one for layers that share
-            a weight; other layers are dense.
-
-    Raises:
-        SparsityError: If the network cannot take the sample, or no weight shows in its output.
+        no_input: `[units]`, True for a unit that keeps no weight.
+        no_output: `[units]`, True for a unit that no kept weight and no output reads.
+        layout: How the weight's units lie in it.
     """
 
-    output: Tensor
-    """The sum of the network's outputs."""
-    reached: dict[Tensor, list[Tensor]]
-    """By what stands for a layer's weight its outputs, 0 or 1, one for each time that it runs."""
+    no_input: Tensor
+    no_output: Tensor
+    layout: Layout
 
-    def __init__(self, network: nn.Module, sample: Tensor, weights: Mapping[str, Tensor]) -> None:
-        stand_ins: dict[Tensor, Tensor] = {}
-        for parameter in network.parameters():
-            stand_ins[parameter] = torch.ones(parameter.shape, dtype=sample.dtype)
-        places = analysed(network)
-        stand_ins |= {places[name].weight: weight for name, weight in weights.items()}
-        for buffer in network.buffers():
-            stand_ins[buffer] = buffer.to("cpu", sample.dtype) if buffer.is_floating_point() else buffer.cpu()
-        with evaluating(network), torch.enable_grad(), substituted(network, stand_ins), parametrize.cached():
-            # What a parametrised layer computes is one tensor while it is cached.
-            used = {id(places[name].weight): weight for name, weight in weights.items()}
-            self._mode = _Booleans(used)
-            with self._mode, refusing(network, f"samples of shape {tuple(sample.shape[1:])}"):
-                output = network(sample)
-        outputs = [tensor.sum() for tensor in tensors_in(output) if tensor.requires_grad]
-        if not outputs:
-            raise SparsityError(f"no weight of {type(network).__name__} shows in its output; it cannot be analysed")
-        self.output = torch.stack(outputs).sum()
-        self.reached = self._mode.reached
-
-    def gradients(self, tensors: Sequence[Tensor], every_unit_read: bool = False) -> tuple[Tensor | None, ...]:
-        """What of some tensors reaches the output: where the gradients are positive; None for what does not at all.
-
-        Args:
-            tensors: Weights, or layers' outputs.
-            every_unit_read: Whether the backward pass starts anew at every layer, as if all its units were read: a
-                gradient then says that some kept weight reads a unit directly, not that the network's output does.
-        """
-        self._mode.every_unit_read = every_unit_read
-        return torch.autograd.grad(self.output, tensors, retain_graph=True, allow_unused=True) if tensors else ()
+    @property
+    def dead(self) -> Tensor:
+        """`[units]`, True without a kept input or without a kept output."""
+        return self.no_input | self.no_output
 
 
-def default_input_shape(network: nn.Module, input_shape: tuple[int, ...] | None) -> tuple[int, ...]:
-    """The given shape of one sample, or the one that the network says it takes.
+def effective(trace: Trace, kept: Kept, buffers: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """The kept weights that lie on some path of kept weights from the input to the output.
+
+    A weight lies on one if what it reads depends on the input, at some position, and what it makes there reaches the
+    output (Vysogorets and Kempe 2021, "Connectivity Matters: Neural Network Pruning Through the Lens of Effective
+    Sparsity", by booleans). Biases, shifts of normalisations and other parameters that are added start no path; a
+    product needs both factors, of which the other may be a constant such as a closed gate's sigmoid(0).
+
+    Args:
+        trace: A network's graph.
+        kept: The masked parameters; others are dense.
+        buffers: Values of floating-point buffers, where zeros in them matter; by default they have none.
+
+    Returns:
+        By name, shaped like the parameter; never True where it is not kept.
 
     Raises:
-        SparsityError: If neither is there.
+        SparsityError: If an operation's connections are not known, or a mask does not fit.
     """
-    shape = input_shape or getattr(network, "input_shape", None)
-    if shape is None:
-        raise SparsityError(f"{type(network).__name__} does not say what it takes; give input_shape")
-    return tuple(shape)
+    run = _Pass(trace, kept, buffers or {}, local=False)
+    found = dict(zip(run.patterns, run.gradients(), strict=True))
+    return {
+        name: mask & False if found.get(name) is None else mask & (cast(Tensor, found[name]) > 0)
+        for name, mask in kept.items()
+    }
 
 
-class _Booleans(BareWeights):
-    def __init__(self, stand_ins: Mapping[int, Tensor]) -> None:
-        super().__init__()
-        self.stand_ins = stand_ins
-        self.every_unit_read = False
-        self.reached: dict[Tensor, list[Tensor]] = {}
+def read(trace: Trace, kept: Kept, buffers: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """The weights of units that something reads directly: a kept weight of another layer, or the output.
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        name = operation(func)
-        if name not in LAYERS:
-            return super().__torch_function__(_POOLS.get(name, func), types, args, kwargs)
-        weight = args[1] if len(args) > 1 else kwargs["weight"]
-        stand_in = self.stand_ins.get(id(weight))
-        if stand_in is not None and len(args) > 1:
-            args = (args[0], stand_in, *args[2:])
-        elif stand_in is not None:
-            kwargs = {**kwargs, "weight": stand_in}
-        result = super().__torch_function__(func, types, args, kwargs)
-        boolean = cast(Tensor, _Boolean.apply(result, self))
-        if stand_in is not None and boolean.requires_grad:
-            self.reached.setdefault(stand_in, []).append(boolean)
-        return boolean.clone()  # the network may write into it
+    Args:
+        trace: A network's graph.
+        kept: The masked parameters, as in `effective`.
+        buffers: As in `effective`.
+
+    Returns:
+        By name, bool, shaped like the parameter, equal in all weights of a unit that meet an input.
+
+    Raises:
+        SparsityError: As `effective`.
+    """
+    run = _Pass(trace, kept, buffers or {}, local=True)
+    found = dict(zip(run.patterns, run.gradients(), strict=True))
+    return {
+        name: torch.zeros_like(mask) if found.get(name) is None else cast(Tensor, found[name]) > 0
+        for name, mask in kept.items()
+    }
 
 
-class _Boolean(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, mode: "_Booleans") -> Tensor:
-        ctx.mode = mode
-        return (values > 0).to(values.dtype)
+def units(trace: Trace, kept: Kept, buffers: Mapping[str, Tensor] | None = None) -> dict[str, Units]:
+    """Which units keep no weight, and which ones nothing reads directly.
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (gradient,) = gradients
-        return torch.ones_like(gradient) if ctx.mode.every_unit_read else (gradient > 0).to(gradient.dtype), None
+    Args:
+        trace: A network's graph.
+        kept: The masked parameters, as in `effective`.
+        buffers: As in `effective`.
 
-
-def _window(
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Tensor:
-    """Max pooling as reachability sees it: its gradient must go to the whole window, not to one of equal maxima."""
-    if return_indices or dilation not in (1, (1, 1)):
-        raise SparsityError("reachability through max pooling is not defined for dilation or returned indices")
-    return F.avg_pool2d(input, kernel_size, stride, padding, ceil_mode)
+    Raises:
+        SparsityError: As `effective`.
+    """
+    where = layouts(trace, roles(trace))
+    result = {}
+    for name, found in read(trace, kept, buffers).items():
+        layout = where.get(name, Layout())
+        no_input, no_output = (~layout.by_unit(marks).any(dim=1) for marks in (kept[name], found))
+        result[name] = Units(no_input, no_output, layout)
+    return result
 
 
-def _adaptive_window(input: Tensor, output_size: Any, return_indices: bool = False) -> Tensor:
-    if return_indices:
-        raise SparsityError("reachability through max pooling is not defined for returned indices")
-    return F.adaptive_avg_pool2d(input, output_size)
+def receptive_fields(trace: Trace, parameter: str, places: Sequence[int]) -> Tensor:
+    """What of the input reaches a layer's answer at some places, whatever is pruned.
+
+    Args:
+        trace: A network's graph.
+        parameter: Full name of the layer's weight; of several runs the last is meant.
+        places: Among the answers of one unit, flattened.
+
+    Returns:
+        `[places, *input]`, bool.
+
+    Raises:
+        SparsityError: If an operation's connections are not known, or the weight takes no part.
+    """
+    run = _Pass(trace, {}, {}, local=False)
+    uses = [use for use in weight_uses(trace, run.roles) if use.parameter == parameter]
+    if not uses or not isinstance(start := run.values[trace.inputs[0]], Dual):
+        raise SparsityError(f"{parameter!r} does not take part in the forward pass of images")
+    answers = run.values[uses[-1].node].depends
+    is_map = packet_name(uses[-1].node.target).startswith("conv")
+    of_one_unit = answers.movedim(1 if is_map else -1, 0)[0].flatten()
+    seen = [torch.autograd.grad(of_one_unit[place], start.depends, retain_graph=True)[0][0] > 0 for place in places]
+    return torch.stack(seen)
 
 
-_POOLS: dict[str, Callable[..., Any]] = {"max_pool2d": _window, "adaptive_max_pool2d": _adaptive_window}
+class _Pass:
+    """A forward pass of booleans.
+
+    Args:
+        trace: A network's graph.
+        kept: The masked parameters.
+        buffers: Values of buffers.
+        local: Whether every weight starts anew, as if all that it reads depended on the input and all that it makes
+            were read: a gradient then says whether some kept weight, or the output, reads a unit directly.
+    """
+
+    def __init__(self, trace: Trace, kept: Kept, buffers: Mapping[str, Tensor], local: bool) -> None:
+        self.roles = roles(trace)
+        self.patterns: dict[str, Tensor] = {}
+        device = next((mask.device for mask in kept.values()), torch.device("cpu"))
+        self.values = values = dict[fx.Node, Any]()
+        with_there = any(
+            is_product_of_activations(node, self.roles) or packet_name(node.target) == "glu"
+            for node in trace.graph.nodes
+        )
+
+        rules = Rules(self.roles, values, with_there, local, device)
+        with torch.enable_grad():
+            for node in trace.graph.nodes:
+                if node.op == "placeholder":
+                    values[node] = self._placeholder(trace, node, kept, buffers, rules)
+                elif node.op != "output":
+                    values[node] = rules.run(node)
+        ends = [values[node] for node in trace.outputs if self.roles[node] == Role.ACTIVATION]
+        self._ends = [end.depends for end in ends if end.depends.requires_grad]
+
+    def gradients(self) -> tuple[Tensor | None, ...]:
+        """By kept parameter where the output's dependence on the input goes through it; None where it cannot."""
+        if not self._ends or not self.patterns:
+            return (None,) * len(self.patterns)
+        starts = [torch.ones_like(end) for end in self._ends]
+        return torch.autograd.grad(self._ends, list(self.patterns.values()), starts, allow_unused=True)
+
+    def _placeholder(self, trace: Trace, node: fx.Node, kept: Kept, buffers: Mapping[str, Tensor], rules: Duals) -> Any:
+        if self.roles[node] == Role.ACTIVATION:
+            everything = rules.dense(node)
+            everything.depends.requires_grad_()
+            return everything
+        if self.roles[node] == Role.LABEL or not isinstance(node.meta.get("val"), Tensor):
+            return None
+        if node in trace.parameters:
+            name = trace.parameters[node]
+            return Dual(self._pattern(name, node, kept, rules.device), None, True)
+        value = trace.constants.get(node)
+        if value is None:
+            value = buffers.get(trace.buffers.get(node, ""))
+        if value is None:
+            return torch.ones(shape(node), device=rules.device)
+        value = value.detach().to(rules.device)
+        return value.float() if value.is_floating_point() else value
+
+    def _pattern(self, name: str, node: fx.Node, kept: Kept, device: torch.device) -> Tensor:
+        mask = kept.get(name)
+        if mask is None:
+            return torch.ones(shape(node), device=device)
+        if name not in self.patterns:  # a tied one has several placeholders
+            if mask.shape != shape(node):
+                raise SparsityError(
+                    f"the mask of {name!r} is shaped {list(mask.shape)}, and the parameter {list(shape(node))}"
+                )
+            self.patterns[name] = mask.to(device, torch.float32).requires_grad_()
+        return self.patterns[name]

@@ -402,7 +402,7 @@ class Ties:
     # Moves.
 
     def _move(self, node: fx.Node, name: str) -> Any:
-        value = node.meta.get("val")
+        value: Any = node.meta.get("val")
         if name in ("cat", "concat", "stack"):
             return self._concatenated(node)
         if any(self._roles.get(a) in (Role.ACTIVATION, Role.LABEL) for a in node.all_input_nodes[1:]):
@@ -452,7 +452,7 @@ class Ties:
     def _concatenated(self, node: fx.Node) -> Any:
         size = tuple(shape(node))
         parts = [self._values[a] for a in arguments(node)[0]]
-        axis = (arguments(node)[1] if len(arguments(node)) > 1 else node.kwargs.get("dim", 0)) % len(size)
+        axis: int = named_arguments(node)["dim"] % len(size)
         if packet_name(node.target) == "stack":
             parts = [
                 part.moved((*part.shape[:axis], 1, *part.shape[axis:]), lambda t: t.unsqueeze(axis)) for part in parts

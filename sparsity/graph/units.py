@@ -123,8 +123,8 @@ def _moved(tensor: Tensor, member: Member, order: Tensor) -> Tensor:
 def _classes(ties: Ties) -> npt.NDArray[np.intp]:
     """By node the unit that it belongs to; that of node 0 never moves."""
     edges = torch.cat(ties.edges, dim=1) if ties.edges else torch.zeros(2, 0, dtype=torch.int64)
-    edges = edges[:, (edges != ANY).all(dim=0)].unique(dim=1)
-    a, b = edges.numpy()
+    edges = edges[:, (edges != ANY).all(dim=0)]
+    a, b = np.unique(edges.numpy(), axis=1)
     nodes = ties.count + 1
     graph = coo_array((np.ones(len(a), dtype=np.int8), (a, b)), shape=(nodes, nodes))
     labels: npt.NDArray[np.intp] = connected_components(graph, directed=False)[1].astype(np.intp)

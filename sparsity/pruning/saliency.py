@@ -1,6 +1,6 @@
 """Saliencies: one number per weight that says how much a pruning method wants to keep it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -11,8 +11,11 @@ from torch.nn.parameter import is_lazy
 
 from sparsity.errors import NonFiniteError, SparsityError
 from sparsity.forward.labels import require_labels
-from sparsity.forward.passes import eval_mode, in_mode, refusing, substituted
-from sparsity.forward.tensors import logits_of, tensors_in
+from sparsity.forward.passes import in_mode, refusing, substituted
+from sparsity.forward.tensors import logits_of
+from sparsity.graph.flow import Flow, absolute_values
+from sparsity.graph.layers import parameter_names
+from sparsity.graph.sample import Given, trace_of
 from sparsity.masks import masked_weights, masks, zero_pruned
 from sparsity.seeding import derive_seed, named_generator
 
@@ -147,16 +150,16 @@ def grasp_saliency(
     return saliency
 
 
-def synflow_saliency(network: nn.Module, input_shape: Sequence[int]) -> dict[str, Tensor]:
+def synflow_saliency(network: nn.Module, input_shape: Given) -> dict[str, Tensor]:
     """Synaptic flow `|dR/dw * w|`, R the summed output for an input of ones (Tanaka et al. 2020, algorithm 1).
 
-    R is computed with every parameter and running statistic replaced by its absolute value, in evaluation mode, since
-    BatchNorm would normalise the ones away, and in float64, since R passes float32's range in deep networks. Other
-    buffers, such as an attention's mask, stay as they are.
+    R is computed on the linearised network (`sparsity.graph.flow`), with every parameter and running statistic replaced
+    by its absolute value, in float64, since R passes float32's range in deep networks. Of a network of ReLU and
+    BatchNorm in evaluation mode that is the authors' R.
 
     Args:
         network: A network with masks, left unchanged (weights, buffers, modes, gradients).
-        input_shape: Shape of one sample, without the batch dimension.
+        input_shape: Shape of one sample, without the batch dimension, or a sample, as in `sparsity.graph.sample`.
 
     Returns:
         One non-negative float64 tensor per masked layer.
@@ -174,50 +177,38 @@ class SynapticFlow:
 
     Args:
         network: A network with masks, left unchanged.
-        input_shape: Shape of one sample, without the batch dimension.
+        input_shape: As in `synflow_saliency`.
+
+    Raises:
+        SparsityError: If the network cannot be traced, has an operation that is not known, or weights that are not
+            there yet.
     """
 
-    def __init__(self, network: nn.Module, input_shape: Sequence[int]) -> None:
-        self._stand_ins: dict[Tensor, Tensor] = {}
+    def __init__(self, network: nn.Module, input_shape: Given) -> None:
         for module in network.modules():
-            statistics = {module._buffers.get(name) for name in ("running_mean", "running_var")}
-            for tensor in [*module._parameters.values(), *module._buffers.values()]:
-                if tensor is None or not tensor.is_floating_point() or tensor in self._stand_ins:
-                    continue
-                if is_lazy(tensor):
-                    raise SparsityError(
-                        f"a {type(module).__name__} of the network has no weights yet; let it see one batch first"
-                    )
-                is_absolute = isinstance(tensor, nn.Parameter) or tensor in statistics
-                self._stand_ins[tensor] = _absolute(tensor.detach()) if is_absolute else tensor.double()
-        self._weights = {name: self._stand_ins[weight] for name, weight in masked_weights(network).items()}
-        for weight in self._weights.values():
-            weight.requires_grad_()
-        device = next(iter(self._weights.values())).device
-        self._ones = torch.ones(1, *input_shape, dtype=torch.float64, device=device)
+            if any(parameter is not None and is_lazy(parameter) for parameter in module._parameters.values()):
+                raise SparsityError(
+                    f"a {type(module).__name__} of the network has no weights yet; let it see one batch first"
+                )
+        own, names = masked_weights(network), parameter_names(network)
+        self._flow = Flow(trace_of(network, input_shape), next(iter(own.values())).device)
+        self._parameters, self._buffers = absolute_values(network)
+        self._weights = {name: self._parameters[names[weight]].requires_grad_() for name, weight in own.items()}
 
     def __call__(self, network: nn.Module) -> dict[str, Tensor]:
         """The saliency under the masks that the network has now; not checked, so that no device has to wait.
 
         Raises:
-            SparsityError: If the network cannot take an input of ones, or none of its outputs is a number.
+            SparsityError: If no output depends on the masked weights.
         """
         for name, mask in masks(network).items():
             zero_pruned(self._weights[name], mask)
-        with eval_mode(network), substituted(network, self._stand_ins), torch.enable_grad():
-            with refusing(network, self._ones):
-                outputs = [output for output in tensors_in(network(self._ones)) if output.is_floating_point()]
-            if not any(output.requires_grad for output in outputs):
+        with torch.enable_grad():
+            flow = self._flow(self._parameters, self._buffers)
+            if not flow.requires_grad:
                 raise SparsityError(f"no output of {type(network).__name__} depends on its masked weights")
-            flow = torch.stack([output.sum() for output in outputs]).sum()
             gradients = _gradients(flow, self._weights)
         return {name: gradients[name].mul_(weight.detach()).abs_() for name, weight in self._weights.items()}
-
-
-def _absolute(tensor: Tensor) -> Tensor:
-    # A fifth off convolutions, which dominate.
-    layout = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
-    return tensor.to(torch.float64, memory_format=layout).abs()
 
 
 def sums_are_finite(saliency: Saliency) -> Tensor:

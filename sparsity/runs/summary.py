@@ -10,10 +10,11 @@ from typing import Any
 
 from torch import nn
 
-from sparsity.analysis.topology.flops import flops, known_positions
+from sparsity.analysis.topology.flops import known_multiply_adds
 from sparsity.analysis.topology.unmasked import Unmasked, in_words, unmasked
 from sparsity.atomic import write_atomically
 from sparsity.errors import SparsityError
+from sparsity.graph.sample import Given
 from sparsity.masks import kept, sizes
 from sparsity.runs.folder import RunFolder
 
@@ -65,7 +66,7 @@ class RunSummary:
     def of(
         cls,
         network: nn.Module,
-        input_shape: Sequence[int] | None,
+        sample: Given,
         method: str | None,
         density_asked: float | None,
         **others: Any,
@@ -74,7 +75,7 @@ class RunSummary:
 
         Args:
             network: With masks; left unchanged.
-            input_shape: Of one sample; None if nobody knows.
+            sample: One that the network takes, or its shape, see `sparsity.graph.sample`; None to ask the network.
             method: Who pruned it; None if nobody did in this run.
             density_asked: Kept fraction; None if nobody asked.
             others: More fields: test accuracies, seed, epochs, seconds.
@@ -82,7 +83,7 @@ class RunSummary:
         weights, everything = kept(network), sizes(network)
         kept_all, total = sum(weights.values()), sum(everything.values())
         dense = unmasked(network)
-        positions = known_positions(network, input_shape)
+        costs = known_multiply_adds(network, sample)
         return cls(
             method=method or ("dense" if kept_all == total else "masks kept"),
             density_asked=kept_all / total if density_asked is None else density_asked,
@@ -92,8 +93,8 @@ class RunSummary:
             weights_dense=dict(dense.weights),
             weights_tied={name: list(also) for name, also in dense.tied.items()},
             density_all=dense.density_of_all(kept_all, total),
-            flops_dense=None if positions is None else flops({**everything, **dense.layers}, positions),
-            flops_effective=None if positions is None else flops({**weights, **dense.layers}, positions),
+            flops_dense=None if costs is None else costs.total({**everything, **dense.weights}),
+            flops_effective=None if costs is None else costs.total({**weights, **dense.weights}),
             git_commit=git_commit(),
             **others,
         )

@@ -10,14 +10,13 @@ from torch import nn
 
 from sparsity.analysis import (
     densities,
-    flops,
     input_runs,
     layer_masks,
     layer_rows,
     layer_weights,
     mask_overlap,
+    multiply_adds,
     network_distance,
-    output_positions,
     to_dict,
     unit_rows,
 )
@@ -86,19 +85,19 @@ def test_overlap_of_masks_against_chance():
 def test_multiply_adds_are_weights_times_positions():
     network = ResNet20()
     add_masks(network)
-    positions = output_positions(network, (3, 32, 32))
-    assert positions["conv"] == 1024
-    assert positions["blocks.3.shortcut.0"] == 256
-    assert positions["fc"] == 1
-    assert flops(sizes(network), positions) == 40_813_184
+    costs = multiply_adds(network, (3, 32, 32))
+    assert costs.positions["conv"] == 1024
+    assert costs.positions["blocks.3.shortcut.0"] == 256
+    assert costs.positions["fc"] == 1
+    assert costs.total(sizes(network)) == 40_813_184
     grouped = nn.Sequential(nn.Conv2d(4, 8, 3, groups=4), nn.Flatten(), nn.Linear(8, 2), nn.Linear(2, 2)).train()
-    positions = output_positions(grouped, (4, 3, 3))
-    assert flops({"0": grouped[0].weight.numel()}, positions) == 8 * 9
+    costs = multiply_adds(grouped, (4, 3, 3))
+    assert costs.total({"0": grouped[0].weight.numel()}) == 8 * 9
     assert grouped.training
     with pytest.raises(SparsityError, match="no output positions are given for layer 'head'"):
-        flops({"head": 3}, positions)
-    with pytest.raises(SparsityError, match=r"cannot take a sample of shape \(5, 3, 3\)"):
-        output_positions(grouped, (5, 3, 3))
+        costs.total({"head": 3})
+    with pytest.raises(SparsityError, match="Sequential cannot be traced: "):
+        multiply_adds(grouped, (5, 3, 3))
 
 
 def test_layers_that_run_often_or_never_or_on_sequences_are_counted():
@@ -110,7 +109,7 @@ def test_layers_that_run_often_or_never_or_on_sequences_are_counted():
         def forward(self, x):
             return self.twice(self.twice(x))
 
-    assert output_positions(Net(), (7, 3)) == {"twice": 14, "never": 0}
+    assert multiply_adds(Net(), (7, 3)).positions == {"twice": 14, "never": 0}
 
 
 def test_results_are_json_and_rows():

@@ -54,9 +54,9 @@ def arguments(function: Callable[..., Any], network: nn.Module) -> dict[str, Any
 
 
 def test_the_functions_that_take_a_network_are_found() -> None:
-    expected = {"connectivity", "densities", "effective_masks", "responses", "output_positions", "topology", "compare"}
+    expected = {"connectivity", "densities", "effective_masks", "responses", "multiply_adds", "topology", "compare"}
     assert expected <= OF_A_NETWORK.keys()
-    assert not {"flops", "layer_distance", "to_dict"} & OF_A_NETWORK.keys()
+    assert not {"layer_distance", "to_dict"} & OF_A_NETWORK.keys()
 
 
 @pytest.mark.parametrize("training", [True, False])

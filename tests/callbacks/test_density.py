@@ -7,6 +7,7 @@ from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from sparsity.analysis.topology.flops import MultiplyAdds
 from sparsity.analysis.topology.unmasked import Unmasked
 from sparsity.callbacks import DensityMonitor, GemMiner, Random
 from sparsity.callbacks.density import density_metrics, density_table
@@ -21,7 +22,7 @@ def rows(logger: CSVLogger) -> list[dict[str, float]]:
 
 
 def test_numbers_are_those_of_the_layers() -> None:
-    metrics = density_metrics({"a": 2, "b": 3}, {"a": 4, "b": 6}, {"a": 10, "b": 1})
+    metrics = density_metrics({"a": 2, "b": 3}, {"a": 4, "b": 6}, MultiplyAdds({"a": 10, "b": 1}, of_activations=0))
     assert metrics == {
         "density/network": 0.5, "density/a": 0.5, "density/b": 0.5,
         "kept/network": 5, "kept/a": 2, "kept/b": 3, "flops/dense": 46, "flops/effective": 23,
@@ -91,7 +92,7 @@ def test_what_no_mask_covers_has_rows_a_line_and_a_density_of_all(
     seen: list[dict[str, float]] = []
     logger.log_metrics = lambda metrics, step=None: seen.append(dict(metrics))  # type: ignore[method-assign]
     data = DataLoader(TensorDataset(torch.randint(7, (8, 6))), batch_size=4)
-    with pytest.warns(UserWarning, match="multiply-adds are left out: Recurrent cannot take a sample of shape"):
+    with pytest.warns(UserWarning, match="multiply-adds are not known and are left out: Recurrent cannot be traced"):
         make_trainer(Random(0.5), DensityMonitor(), logger=logger).fit(Recurrent(dense=("head", "lstm.*")), data)
     (logged,) = [metrics for metrics in seen if "density/network" in metrics]
     # 10 of 20 masked weights, beside 7 x 5, twice 20 x 5 and 3 x 4
@@ -110,16 +111,16 @@ def test_what_no_mask_covers_has_rows_a_line_and_a_density_of_all(
 
 
 def test_layers_kept_dense_count_in_multiply_adds() -> None:
-    others = Unmasked({"b.weight": 6}, {"b": 6})
-    metrics = density_metrics({"a": 2}, {"a": 4}, {"a": 10, "b": 3}, others)
+    others, costs = Unmasked({"b.weight": 6}), MultiplyAdds({"a": 10, "b.weight": 3}, of_activations=7)
+    metrics = density_metrics({"a": 2}, {"a": 4}, costs, others)
     assert metrics == {
         "density/network": 0.5, "density/a": 0.5, "kept/network": 2, "kept/a": 2, "density/all": 0.8,
-        "flops/dense": 58, "flops/effective": 38,
+        "flops/dense": 65, "flops/effective": 45,
     }  # fmt: skip
-    cells = [list(column.cells) for column in density_table({"a": 2}, {"a": 4}, {"a": 10, "b": 3}, others).columns]
+    cells = [list(column.cells) for column in density_table({"a": 2}, {"a": 4}, costs, others).columns]
     assert cells == [
         ["a", "b.weight", "network"], ["4", "6", "4"], ["2", "6", "2"], ["50.00%", "dense", "50.00%"],
-        ["40", "18", "58"], ["20", "18", "38"],
+        ["40", "18", "65"], ["20", "18", "45"],
     ]  # fmt: skip
 
 
@@ -130,4 +131,4 @@ def test_a_long_list_of_dense_weights_is_cut() -> None:
 
 
 def test_a_network_that_is_one_layer_has_a_name_in_the_log() -> None:
-    assert density_metrics({"": 2}, {"": 4}, {"": 1})["density/itself"] == 0.5
+    assert density_metrics({"": 2}, {"": 4}, MultiplyAdds({"": 1}, of_activations=0))["density/itself"] == 0.5

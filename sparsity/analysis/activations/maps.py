@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from sparsity.analysis.activations.responses import Point, responses, unit_axis
 from sparsity.analysis.records import PER_UNIT
 from sparsity.errors import SparsityError
-from sparsity.graph.layers import analysed
-from sparsity.graph.reachability import BooleanPass
+from sparsity.graph.layers import analysed, parameter_names, without_parametrisations
+from sparsity.graph.reachability import receptive_fields
+from sparsity.graph.sample import trace_of
 from sparsity.graph.weights import Array, FloatArray, IntArray
 from sparsity.masks import Place
 
@@ -113,22 +114,19 @@ def exciting_patches(network: nn.Module, images: Tensor, layer: str, batch_size:
         place.append(index % places)
     best = torch.stack(highest).argmax(dim=0, keepdim=True)
     response, where, position = (torch.stack(found).gather(0, best)[0] for found in (highest, image, place))
-    top, bottom, left, right = _fields(network, layer, axis, tuple(images.shape[1:]), position)
+    top, bottom, left, right = _fields(network, layer, tuple(images.shape[1:]), position)
     return ExcitingPatches(response.numpy(), where.numpy(), top, bottom, left, right)
 
 
 def _fields(
-    network: nn.Module, layer: str, axis: int, input_shape: tuple[int, ...], position: Tensor
+    network: nn.Module, layer: str, input_shape: tuple[int, ...], position: Tensor
 ) -> tuple[IntArray, IntArray, IntArray, IntArray]:
     """The receptive fields of positions in a layer's output: what their gradient reaches in the dense network."""
     distinct, which = torch.unique(position, return_inverse=True)
-    sample = torch.ones(len(distinct), *input_shape, dtype=torch.float64, requires_grad=True)
-    weight = torch.ones(_place(network, layer).weight.shape, dtype=torch.float64)
-    reached = BooleanPass(network, sample, {layer: weight}).reached[weight][-1]  # as in `responses`
-    # All units of a dense layer see the same field: the first stands for them, [distinct, positions].
-    reached = reached.movedim(axis, 0)[0].reshape(len(distinct), -1)
-    (gradient,) = torch.autograd.grad(reached.gather(1, distinct[:, None]).sum(), sample)
-    seen = (gradient > 0).any(dim=1).numpy()[which.numpy()]
+    plain = without_parametrisations(network)
+    weight = parameter_names(plain)[_place(plain, layer).weight]
+    fields = receptive_fields(trace_of(plain, input_shape), weight, distinct.tolist())
+    seen = fields.any(dim=1).numpy()[which.numpy()]
     rows, columns = seen.any(axis=2), seen.any(axis=1)
     return (
         rows.argmax(axis=1),

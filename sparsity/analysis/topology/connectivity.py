@@ -4,16 +4,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from sparsity.analysis.activations.responses import unit_axis
 from sparsity.analysis.records import PER_UNIT
-from sparsity.errors import SparsityError
-from sparsity.forward.non_finite import layer_in_words
-from sparsity.forward.passes import evaluating
-from sparsity.graph.layers import analysed, placement, refusing
-from sparsity.graph.reachability import BooleanPass, default_input_shape
-from sparsity.graph.uses import WeightUses
+from sparsity.graph.architecture import traced
+from sparsity.graph.layers import analysed, parameter_names, without_parametrisations
+from sparsity.graph.reachability import effective, read
+from sparsity.graph.sample import Given, sample_of
 from sparsity.graph.weights import BoolArray, layer_masks
 
 
@@ -54,136 +51,74 @@ class Connectivity:
     disconnected: tuple[str, ...]
 
 
-def effective_masks(network: nn.Module, input_shape: tuple[int, ...] | None = None) -> dict[str, BoolArray]:
+def effective_masks(network: nn.Module, input_shape: Given = None) -> dict[str, BoolArray]:
     """The kept weights that lie on some path of kept weights from the input to the output.
 
     Vysogorets and Kempe 2021 ("Connectivity Matters: Neural Network Pruning Through the Lens of Effective
-    Sparsity"), by booleans. A convolution's weight counts if it does at some position; paths run through shortcuts
-    as well. Biases start no path.
+    Sparsity"), by booleans, see `sparsity.graph.reachability.effective`. A convolution's weight counts if it does at
+    some position; paths run through shortcuts as well. Biases start no path.
 
     Args:
         network: Any network; left unchanged.
-        input_shape: Shape of one sample; by default the network's own `input_shape`.
+        input_shape: The shape of one sample, or a sample, as in `sparsity.graph.sample`; by default the network's own.
 
     Returns:
-        By layer name, shaped like the weight; never True where the mask prunes.
+        By the weight's name, `[units, inputs, ...]`; never True where the mask prunes.
 
     Raises:
-        SparsityError: If there is no layer, no input shape, a sample of that shape does not fit, or reachability is
-            not defined: in the dense network every unit and input of every layer that takes part must be connected.
+        SparsityError: If there is no layer, nobody says what the network takes, it cannot be traced, or what reaches
+            what through one of its operations is not known.
     """
     return _Reachability(network, input_shape).effective
 
 
-def connectivity(network: nn.Module, input_shape: tuple[int, ...] | None = None) -> Connectivity:
+def connectivity(network: nn.Module, input_shape: Given = None) -> Connectivity:
     """Count effective weights and find dead units, layer by layer.
 
     Args:
         network: Any network; left unchanged.
-        input_shape: Shape of one sample; by default the network's own `input_shape`.
+        input_shape: As in `effective_masks`.
 
     Raises:
         SparsityError: As `effective_masks`.
     """
     found = _Reachability(network, input_shape)
-    masks, unread = found.masks, found.unread_units()
-    effective = {name: int(mask.sum()) for name, mask in found.effective.items()}
     layers = {}
-    for name, mask in masks.items():
-        no_input = np.logical_not(mask.any(axis=tuple(range(1, mask.ndim))))
-        layers[name] = LayerConnectivity(
-            effective=effective[name],
-            effective_density=effective[name] / max(mask.size, 1),
-            dead=int((no_input | unread[name]).sum()),
-            no_input=no_input,
-            no_output=unread[name],
+    for name, mask in found.masks.items():
+        kept_on_paths, no_input = (
+            int(found.effective[name].sum()),
+            np.logical_not(mask.reshape(len(mask), -1).any(axis=1)),
         )
-    total = sum(effective.values())
-    size = sum(mask.size for mask in masks.values())
-    return Connectivity(layers, total, total / max(size, 1), tuple(name for name in effective if not effective[name]))
+        no_output = found.no_output[name]
+        layers[name] = LayerConnectivity(
+            effective=kept_on_paths,
+            effective_density=kept_on_paths / max(mask.size, 1),
+            dead=int((no_input | no_output).sum()),
+            no_input=no_input,
+            no_output=no_output,
+        )
+    total = sum(layer.effective for layer in layers.values())
+    size = sum(mask.size for mask in found.masks.values())
+    disconnected = tuple(name for name, layer in layers.items() if not layer.effective)
+    return Connectivity(layers, total, total / max(size, 1), disconnected)
 
 
 class _Reachability:
-    """Boolean passes through a network as it is and, where that leaves a doubt, through the dense one."""
+    """Boolean passes over a network's graph, and what they say of each weight."""
 
-    def __init__(self, network: nn.Module, input_shape: tuple[int, ...] | None) -> None:
-        self.network = network
+    def __init__(self, network: nn.Module, input_shape: Given) -> None:
+        sample = sample_of(network, input_shape)
+        network = without_parametrisations(network)
+        places = analysed(network)
         self.masks = layer_masks(network)
-        shape = default_input_shape(network, input_shape)
-        self._weights = _stand_ins(network, self.masks, torch.float64)
-        self._run = BooleanPass(network, torch.ones(1, *shape).double(), self._weights)
-        self.effective, unconnected = _reached_both_ways(network, self.masks, self._weights, self._run)
-        if unconnected:  # if it is so in the dense network too, not because of the masks
-            _require_defined(network, self.masks, shape)
-
-    def unread_units(self) -> dict[str, BoolArray]:
-        """By layer name, True for the units that no kept weight and no output reads."""
-        outputs = [output for runs in self._run.reached.values() for output in runs]
-        gradients = dict(zip(outputs, self._run.gradients(outputs, every_unit_read=True), strict=True))
-        unread = {}
-        for name, place in analysed(self.network).items():
-            unread[name] = np.ones(len(self.masks[name]), dtype=np.bool_)
-            for output in self._run.reached.get(self._weights[name], ()):
-                gradient = gradients[output]
-                if gradient is not None:  # else nothing at all comes after this run of the layer
-                    unread[name] &= (gradient.movedim(unit_axis(place), 0).flatten(1) <= 0).all(dim=1).numpy()
-        return unread
-
-
-def _require_defined(network: nn.Module, masks: dict[str, BoolArray], shape: tuple[int, ...]) -> None:
-    """Refuse networks with operations that connect otherwise than is assumed here: it shows in the dense network."""
-    dense = {name: np.ones_like(mask) for name, mask in masks.items()}
-    weights = _stand_ins(network, dense, torch.float32)
-    run = BooleanPass(network, torch.ones(1, *shape), weights)
-    _, unconnected = _reached_both_ways(network, dense, weights, run)
-    if not unconnected:
-        return
-    uses = WeightUses(network)
-    places = analysed(network)
-    device, dtype = placement(network)
-    with evaluating(network), uses, refusing(network, f"samples of shape {shape}"):
-        network(torch.ones(1, *shape, device=device, dtype=dtype))
-    for name in unconnected:
-        if any(id(parameter) in uses.used for parameter in places[name].module.parameters()):
-            raise _undefined(network, name)
-
-
-def _reached_both_ways(
-    network: nn.Module, masks: dict[str, BoolArray], weights: dict[str, Tensor], run: BooleanPass
-) -> tuple[dict[str, BoolArray], list[str]]:
-    """The effective weights, and the layers not seen to run or with a unit or an input that has no effective weight.
-
-    Raises:
-        SparsityError: If a gradient is negative: where numbers do not only add up, paths may cancel.
-    """
-    effective, unconnected, places = {}, [], analysed(network)
-    for (name, mask), gradient in zip(masks.items(), run.gradients(list(weights.values())), strict=True):
-        if gradient is not None and (gradient < 0).any():
-            raise _undefined(network, name)
-        effective[name] = mask & False if gradient is None else mask & places[name].by_unit(gradient > 0).numpy()
-        groups = getattr(places[name].module, "groups", 1)
-        by_group = effective[name].reshape(groups, -1, *mask.shape[1:])  # [groups, units, inputs, ...]
-        kernel = tuple(range(3, by_group.ndim))
-        connected = by_group.any(axis=(2, *kernel)).all() and by_group.any(axis=(1, *kernel)).all()
-        if weights[name] not in run.reached or not connected:
-            unconnected.append(name)
-    return effective, unconnected
-
-
-def _undefined(network: nn.Module, layer: str) -> SparsityError:
-    return SparsityError(
-        f"what reaches what in {type(network).__name__} cannot be counted: reachability through this network's "
-        f"operations is not defined yet, which shows at {layer_in_words(layer)}; densities and distances need none"
-    )
-
-
-def _stand_ins(network: nn.Module, masks: dict[str, BoolArray], dtype: torch.dtype) -> dict[str, Tensor]:
-    """The masks as tensors by layer name; layers that share a weight share one."""
-    by_weight: dict[Tensor, Tensor] = {}
-    places = analysed(network)
-    return {
-        name: by_weight.setdefault(
-            places[name].weight, places[name].from_units(torch.from_numpy(mask)).to(dtype).requires_grad_()
-        )
-        for name, mask in masks.items()
-    }
+        names = parameter_names(network)
+        kept = {names[p.weight]: p.from_units(torch.from_numpy(self.masks[name])) for name, p in places.items()}
+        trace = traced(network, sample)
+        buffers = {name: buffer.detach().cpu() for name, buffer in network.named_buffers()}
+        self.effective: dict[str, BoolArray] = {}
+        self.no_output: dict[str, BoolArray] = {}
+        reached, found = effective(trace, kept, buffers), read(trace, kept, buffers)
+        for name, place in places.items():
+            of = names[place.weight]
+            self.effective[name] = place.by_unit(reached[of]).numpy()
+            self.no_output[name] = np.logical_not(place.by_unit(found[of]).flatten(1).any(dim=1).numpy())

@@ -1,94 +1,84 @@
 """Multiply-adds of one sample, dense or of the kept weights only."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sparsity.errors import SparsityError
-from sparsity.forward.passes import evaluating
-from sparsity.graph.layers import counted_layers, observing, placement, refusing
-from sparsity.graph.uses import WeightUses
-from sparsity.masks import masked
+from sparsity.graph.architecture import traced
+from sparsity.graph.layers import parameter_names, without_parametrisations
+from sparsity.graph.multiply_adds import activation_products, positions
+from sparsity.graph.sample import Given, sample_of
+from sparsity.masks import maskable, masked, unmasked_weights
 
 
-class UncountedError(SparsityError):
-    """Multiply-adds that are not known, with the first weight whose are not."""
-
-
-def output_positions(network: nn.Module, input_shape: Sequence[int]) -> dict[str, int]:
-    """How often each layer's weights are applied to one sample, counted in a forward pass of zeros.
+@dataclass(frozen=True)
+class MultiplyAdds:
+    """What one sample costs.
 
     Args:
-        network: Any network; left unchanged (weights, buffers, mode, hooks).
-        input_shape: Shape of one sample, without the batch axis.
-
-    Returns:
-        By name of each Linear, Conv2d and masked layer: output height times width for a Conv2d, the product of the
-        axes between batch and features for a Linear (1 normally). A layer that runs several times adds up, one that
-        never runs has 0. One without mask that shares a masked layer's weight adds to that layer.
-
-    Raises:
-        UncountedError: If other weights take part in products, as those of recurrent layers and attention do.
-        SparsityError: If the network has no layer to count, or cannot take a sample of that shape.
+        positions: By the name of every weight, masked or not, how often it is applied to one sample: 1 in a Linear
+            that reads a vector, the number of output pixels in a convolution, 0 in a look-up. Several runs add up. A
+            weight that no mask covers has its full parameter name.
+        of_activations: Multiply-adds in products of activations with each other, as in attention, which no mask saves.
     """
-    layers = counted_layers(network)
-    positions = dict.fromkeys(layers, 0)
-    owners = {id(place.stored): name for name, place in masked(network).items()}
 
-    def count(name: str, output: Tensor) -> None:
-        features = output.shape[-1] if isinstance(layers[name], nn.Linear) else output.shape[1]
-        owner = owners.get(id(layers[name]._parameters.get("weight")), name)
-        # The batch is one sample, and modules may fold axes into it: everything but the features is a position.
-        positions[owner] += output.numel() // features
+    positions: Mapping[str, float]
+    of_activations: int
 
-    device, dtype = placement(network)
-    uses, given = WeightUses(network, layers.values()), f"a sample of shape {tuple(input_shape)}"
-    with evaluating(network), observing(layers, count), uses, refusing(network, given):
-        network(torch.zeros((1, *input_shape), device=device, dtype=dtype))
-    if uses.in_products:
-        raise UncountedError(
-            f"the multiply-adds of {type(network).__name__} are not known, since {uses.in_products[0]} takes part "
-            "outside of a Linear or Conv2d layer; they are left out"
-        )
-    return positions
+    def total(self, weights: Mapping[str, int]) -> int:
+        """Multiply-adds of so many weights of each name, and of activations with each other.
+
+        Right for grouped convolutions too, whose weights each see one input channel. Biases and normalisation are left
+        out, as is usual.
+
+        Args:
+            weights: By name how many count: the kept ones, or all for the dense network.
+
+        Raises:
+            SparsityError: If a weight has no number of positions.
+        """
+        if unknown := [name for name in weights if name not in self.positions]:
+            raise SparsityError(
+                f"no output positions are given for layer {unknown[0]!r}; there are {list(self.positions)}"
+            )
+        return round(sum(count * self.positions[name] for name, count in weights.items())) + self.of_activations
 
 
-def known_positions(network: nn.Module, input_shape: Sequence[int] | None) -> dict[str, int] | None:
-    """As `output_positions`, or None and a warning that says why they are not known.
+def multiply_adds(network: nn.Module, input_shape: Given = None) -> MultiplyAdds:
+    """Count what one sample costs, on the graph of the network's forward pass.
 
     Args:
         network: Any network; left unchanged.
-        input_shape: Shape of one sample; None if nobody knows.
-    """
-    try:
-        if input_shape is None:
-            raise UncountedError(
-                f"the multiply-adds of {type(network).__name__} are not known, since nothing says what a sample looks "
-                "like; they are left out (example_input_array would say it)"
-            )
-        return output_positions(network, input_shape)
-    except UncountedError as error:
-        warnings.warn(str(error), stacklevel=1)  # from one place, so that Python says it once
-    except SparsityError as error:
-        warnings.warn(f"multiply-adds are left out: {error}", stacklevel=1)
-    return None
-
-
-def flops(weights_per_layer: Mapping[str, int], positions: Mapping[str, int]) -> int:
-    """Multiply-adds of one sample: each layer's number of weights times the positions where they are applied.
-
-    Right for grouped convolutions too, whose weights each see one input channel. Biases, normalisation, and products
-    of activations with each other are left out, as is usual.
-
-    Args:
-        weights_per_layer: Number of weights to count by layer: the kept ones, or all for the dense network.
-        positions: From `output_positions`; may name more layers.
+        input_shape: The shape of one sample, or a sample, as in `sparsity.graph.sample`; by default the network's own.
 
     Raises:
-        SparsityError: If a layer has no number of positions.
+        SparsityError: If nobody says what the network takes, or it cannot be traced.
     """
-    if unknown := [name for name in weights_per_layer if name not in positions]:
-        raise SparsityError(f"no output positions are given for layer {unknown[0]!r}; there are {list(positions)}")
-    return sum(int(count) * positions[name] for name, count in weights_per_layer.items())
+    sample = sample_of(network, input_shape)
+    plain = without_parametrisations(network)
+    trace = traced(plain, sample)
+    names = parameter_names(plain)
+    counted = positions(trace)
+    places = masked(plain) or maskable(plain)
+    found = {name: counted.get(names[place.weight], 0) for name, place in places.items()}
+    covered = {names[place.weight] for place in places.values()}
+    found |= {name: counted.get(name, 0) for name in unmasked_weights(plain) if name not in covered}
+    return MultiplyAdds(found, activation_products(trace))
+
+
+def known_multiply_adds(network: nn.Module, input_shape: Given = None) -> MultiplyAdds | None:
+    """As `multiply_adds`, or None and a warning that says why they are not known.
+
+    Args:
+        network: Any network; left unchanged.
+        input_shape: As in `multiply_adds`.
+    """
+    try:
+        return multiply_adds(network, input_shape)
+    except SparsityError as error:
+        # From one place, so that Python says it once.
+        warnings.warn(f"the multiply-adds are not known and are left out: {error}", stacklevel=1)
+    return None

@@ -12,12 +12,12 @@ from sparsity.analysis.activations.maps import first_layer_map
 from sparsity.analysis.records import Row, layer_rows, unit_rows
 from sparsity.analysis.topology.connectivity import Connectivity, connectivity
 from sparsity.analysis.topology.density import Densities, densities
-from sparsity.analysis.topology.flops import flops, known_positions
+from sparsity.analysis.topology.flops import MultiplyAdds, known_multiply_adds
 from sparsity.analysis.topology.input_runs import Gaps, Runs, input_gaps, input_runs
 from sparsity.analysis.topology.kernels import CommonKernels, KernelClusters, common_kernels, kernel_clusters
 from sparsity.analysis.topology.unmasked import Unmasked, unmasked
 from sparsity.errors import SparsityError
-from sparsity.graph.reachability import default_input_shape
+from sparsity.graph.sample import Given, shape_of
 from sparsity.graph.weights import Array, FloatArray, Weights, layer_weights, unit_vectors
 
 
@@ -30,7 +30,7 @@ class Topology:
         densities: Kept weights.
         unmasked: What no mask covers.
         connectivity: Effective density and dead units.
-        positions: By layer, masked or not, how often its weights are applied to one sample; None if not known.
+        costs: How often each weight, masked or not, is applied to one sample; None if not known.
         flops_dense: Multiply-adds of one sample if no weight were pruned; NaN if not known.
         flops_effective: Multiply-adds of one sample by the kept weights and those that no mask covers; NaN likewise.
         runs: By layer, runs of neighbouring kept inputs; filters are flattened.
@@ -45,7 +45,7 @@ class Topology:
     densities: Densities
     unmasked: Unmasked
     connectivity: Connectivity
-    positions: Mapping[str, int] | None
+    costs: MultiplyAdds | None
     flops_dense: float
     flops_effective: float
     runs: Mapping[str, Runs]
@@ -55,40 +55,39 @@ class Topology:
     first_layer: Array | None
 
 
-def topology(network: nn.Module, input_shape: Sequence[int] | None = None) -> Topology:
+def topology(network: nn.Module, input_shape: Given = None) -> Topology:
     """Analyse one network.
 
     Args:
         network: Any network; left unchanged.
-        input_shape: Shape of one sample; by default the network's own `input_shape`.
+        input_shape: Shape of one sample, or a sample, as in `sparsity.graph.sample`; by default the network's own.
 
     Raises:
         SparsityError: If there is no layer, no input shape, a sample of that shape does not fit, or reachability is
             not defined, as in `effective_masks`. Multiply-adds that are not known are left out with a warning.
     """
-    shape = default_input_shape(network, None if input_shape is None else tuple(input_shape))
     weights = layer_weights(network)
     counts = densities(network)
-    connected = connectivity(network, shape)
+    connected = connectivity(network, input_shape)
     others = unmasked(network)
-    positions = known_positions(network, shape)
+    costs = known_multiply_adds(network, input_shape)
 
     def multiply_adds(weights: Mapping[str, int]) -> float:
-        return float("nan") if positions is None else flops({**weights, **others.layers}, positions)
+        return float("nan") if costs is None else costs.total({**weights, **others.weights})
 
     return Topology(
         weights=weights,
         densities=counts,
         unmasked=others,
         connectivity=connected,
-        positions=positions,
+        costs=costs,
         flops_dense=multiply_adds({name: layer.size for name, layer in counts.layers.items()}),
         flops_effective=multiply_adds({name: layer.kept for name, layer in counts.layers.items()}),
         runs={name: input_runs(weight) for name, weight in weights.items()},
         gaps={name: input_gaps(weight) for name, weight in weights.items()},
         kernels={name: kernel_clusters(weight) for name, weight in weights.items() if _has_kernels(weight)},
         common_kernels=_common_kernels(weights),
-        first_layer=_first_layer(weights, shape),
+        first_layer=_first_layer(weights, shape_of(network, input_shape)),
     )
 
 
@@ -128,7 +127,7 @@ def layer_table(topology: Topology) -> list[Row]:
     nothing: Row = dict.fromkeys(rows[0])
     return rows + [
         {**nothing, "layer": name, "masked": False, "kept": size, "size": size, "density": 1.0}
-        | _multiply_adds(topology, topology.unmasked.layer_of(name), size, size)
+        | _multiply_adds(topology, name, size, size)
         for name, size in topology.unmasked.weights.items()
     ]
 
@@ -177,11 +176,11 @@ def summary(topology: Topology) -> dict[str, Any]:
     }
 
 
-def _multiply_adds(topology: Topology, layer: str | None, kept: int, size: int) -> Row:
-    positions = None if topology.positions is None or layer is None else topology.positions[layer]
+def _multiply_adds(topology: Topology, weight: str, kept: int, size: int) -> Row:
+    positions = None if topology.costs is None else topology.costs.positions[weight]
     return {
-        "flops_dense": None if positions is None else size * positions,
-        "flops_effective": None if positions is None else kept * positions,
+        "flops_dense": None if positions is None else round(size * positions),
+        "flops_effective": None if positions is None else round(kept * positions),
     }
 
 

@@ -37,7 +37,7 @@ def pooled(topologies: Sequence[Topology]) -> Topology:
         densities=_densities([found.densities for found in topologies]),
         unmasked=_unmasked([found.unmasked for found in topologies]),
         connectivity=_connectivity([found.connectivity for found in topologies]),
-        positions=first.positions if all(found.positions == first.positions for found in topologies) else None,
+        costs=first.costs if all(found.costs == first.costs for found in topologies) else None,
         flops_dense=sum(found.flops_dense for found in topologies),
         flops_effective=sum(found.flops_effective for found in topologies),
         runs={name: input_runs(weight) for name, weight in weights.items()},
@@ -53,7 +53,6 @@ def pooled(topologies: Sequence[Topology]) -> Topology:
 def _unmasked(found: Sequence[Unmasked]) -> Unmasked:
     return Unmasked(
         weights=_sums([one.weights for one in found]),
-        layers=_sums([one.layers for one in found]),
         tied={name: others for one in found for name, others in one.tied.items()},
     )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from sparsity.graph.layers import analysed, counted_layers
+from sparsity.graph.layers import analysed
 from sparsity.masks import Place, tied_weights, unmasked_weights
 
 NAMED = 4
@@ -17,24 +17,17 @@ class Unmasked:
     """The weights of a network that are not pruned, because no mask covers them.
 
     Args:
-        weights: Their sizes by full parameter name; embeddings, recurrent layers, layers kept dense.
-        layers: By layer name, the Linear and Conv2d layers among them, whose multiply-adds are known.
+        weights: Their sizes by full parameter name; embeddings, layers kept dense.
         tied: Other names of weights, masked or not, that stand in several places.
     """
 
     weights: Mapping[str, int] = field(default_factory=dict)
-    layers: Mapping[str, int] = field(default_factory=dict)
     tied: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
         """How many weights there are."""
         return sum(self.weights.values())
-
-    def layer_of(self, weight: str) -> str | None:
-        """The layer whose weight that is, if its multiply-adds are known."""
-        layer = weight.removesuffix("weight").removesuffix(".")
-        return layer if weight.endswith("weight") and layer in self.layers else None
 
     def density_of_all(self, kept: int, masked: int) -> float:
         """The kept fraction of all weights, in [0, 1], if so many of the masked ones are kept."""
@@ -59,11 +52,6 @@ def unmasked(network: nn.Module) -> Unmasked:
     by_name = dict(network.named_parameters())
     return Unmasked(
         weights={name: n for name, n in unmasked_weights(network).items() if id(by_name[name]) not in covered},
-        layers={
-            name: layer.get_parameter("weight").numel()
-            for name, layer in counted_layers(network).items()
-            if name not in places and id(layer._parameters.get("weight")) not in covered
-        },
         tied=tied_weights(network),
     )
 

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
-from sparsity.analysis import flops, output_positions
-from sparsity.analysis.topology.flops import UncountedError, known_positions
+from sparsity.analysis import multiply_adds
+from sparsity.analysis.topology.flops import known_multiply_adds
 from sparsity.analysis.topology.network import layer_table, summary, topology
 from sparsity.analysis.topology.pooled import pooled
-from sparsity.masks import add_masks, masks, set_mask
+from sparsity.masks import add_masks, maskable, masks, set_mask
 from sparsity.networks import FC
 from sparsity.runs.folder import RunFolder
 from sparsity.runs.summary import RunSummary
@@ -46,11 +47,13 @@ def test_a_table_has_the_dense_layers_below_the_masked_ones_and_marks_them() -> 
     assert all(row.keys() == rows[0].keys() for row in rows)
 
 
-def test_the_topology_of_a_network_whose_multiply_adds_are_not_known_goes_without() -> None:
-    network = NETWORKS["own matrix"]()
+def test_the_topology_of_a_network_whose_multiply_adds_are_not_known_goes_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = FC((6,), 3, depth=3, width=4)
     add_masks(network)
-    with pytest.warns(UserWarning, match="since matrix takes part outside"):
-        found = topology(network)
+    monkeypatch.setattr("sparsity.analysis.topology.network.known_multiply_adds", lambda *_: None)
+    found = topology(network)
     assert summary(found)["flops_dense"] is summary(found)["flops_effective"] is None
     assert [row["flops_dense"] for row in layer_table(found)] == [None, None, None]
     assert summary(pooled([found, found]))["flops_effective"] is None
@@ -78,37 +81,30 @@ def test_nothing_is_said_of_networks_that_are_wholly_masked() -> None:
     assert [row["masked"] for row in layer_table(topology(network))] == [True, True, True]
 
 
-@pytest.mark.parametrize(
-    ("kind", "weight"),
-    [
-        ("attention", "attention.in_proj_weight"),
-        ("transformer", "layers.0.self_attn.in_proj_weight"),
-        ("recurrent", "lstm.weight_ih_l0"),
-        ("own matrix", "matrix"),
-    ],
-)
-def test_multiply_adds_that_are_not_known_are_left_out_in_one_sentence(kind: str, weight: str) -> None:
-    network = NETWORKS[kind]()
-    add_masks(network)
-    with pytest.raises(UncountedError, match=rf"multiply-adds of \w+ are not known, since {weight} takes part outside"):
-        output_positions(network, network.input_shape)
-    with pytest.warns(UserWarning, match=rf"since {weight} takes part outside"):
-        found = RunSummary.of(network, network.input_shape, None, None)
-    assert found.flops_dense is found.flops_effective is None
+@pytest.mark.parametrize("kind", ["attention", "transformer", "own attention", "recurrent", "own matrix"])
+def test_multiply_adds_of_any_layer_are_those_that_torch_counts(kind: str) -> None:
+    network = NETWORKS[kind]().eval()
+    costs = multiply_adds(network, network.input_shape)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, *network.input_shape))
+    masked_too = {name: place.weight.numel() for name, place in maskable(network).items()}
+    sizes = {name: masked_too[name] if name in masked_too else network.get_parameter(name).numel()
+             for name in costs.positions}  # fmt: skip
+    assert 2 * costs.total(sizes) == counter.get_total_flops()
+    assert (costs.of_activations > 0) == (kind in ("attention", "transformer", "own attention"))
 
 
 @pytest.mark.parametrize("kind", ["chain", "shared layer", "weight norm", "bare", "never runs", "dictionary"])
 def test_multiply_adds_of_layers_however_they_are_named_and_made_are_those_of_their_weights(kind: str) -> None:
     network = NETWORKS[kind]()
     sizes = {n: m.weight.numel() for n, m in network.named_modules() if isinstance(m, nn.Linear) and n != "spare"}
-    positions = output_positions(network, network.input_shape)
-    assert flops(sizes, positions) == sum(sizes.values())
+    assert multiply_adds(network, network.input_shape).total(sizes) == sum(sizes.values())
 
 
 def test_embeddings_and_learned_positions_multiply_nothing() -> None:
-    assert output_positions(NETWORKS["tokens"](), (4,)) == {"layers.0": 1, "head": 1}
-    assert output_positions(NETWORKS["tied head"](), (4,)) == {"layers.0": 1, "head": 1}
-    assert output_positions(NETWORKS["positions added"](), (4, 6)) == {"layers.0": 4, "layers.2": 4}
+    assert multiply_adds(NETWORKS["tokens"](), (4,)).positions == {"layers.0": 1, "head": 1}
+    assert multiply_adds(NETWORKS["tied head"](), (4,)).positions == {"layers.0": 1, "head": 1}
+    assert multiply_adds(NETWORKS["positions added"](), (4, 6)).positions == {"layers.0": 4, "layers.2": 4}
 
 
 class Functional(nn.Module):
@@ -125,15 +121,14 @@ class Functional(nn.Module):
 
 
 def test_a_layer_whose_weight_is_used_without_it_is_not_counted_as_idle() -> None:
-    with pytest.raises(UncountedError, match=r"since second\.weight takes part outside"):
-        output_positions(Functional(), (3,))
+    assert multiply_adds(Functional(), (3,)).positions == {"first": 1, "second": 1}
 
 
 def test_a_dense_layer_that_shares_a_masked_weight_adds_to_its_positions() -> None:
     network = NETWORKS["tied linears"]()
     add_masks(network, exclude=["layers.2"])
     set_mask(network, {"layers.0": torch.eye(6, dtype=torch.bool)})
-    assert output_positions(network, (6,))["layers.0"] == 2
+    assert multiply_adds(network, (6,)).positions["layers.0"] == 2
     found = RunSummary.of(network, (6,), None, None)
     assert (found.flops_dense, found.flops_effective) == (72, 12)
     assert found.weights_dense == {}
@@ -142,15 +137,16 @@ def test_a_dense_layer_that_shares_a_masked_weight_adds_to_its_positions() -> No
 
 def test_a_network_whose_samples_are_unknown_has_no_multiply_adds() -> None:
     network = NETWORKS["chain"]()
-    with pytest.warns(UserWarning, match="nothing says what a sample looks like"):
-        assert known_positions(network, None) is None
-    with pytest.warns(UserWarning, match=r"left out: _Layers cannot take a sample of shape \(7,\)"):
-        assert known_positions(network, (7,)) is None
+    network.input_shape = None
+    with pytest.warns(UserWarning, match="_Layers does not say what it takes"):
+        assert known_multiply_adds(network, None) is None
+    with pytest.warns(UserWarning, match="left out: _Layers cannot be traced"):
+        assert known_multiply_adds(network, (7,)) is None
 
 
 def test_looking_at_what_is_used_leaves_no_hook() -> None:
     network = NETWORKS["raises halfway"]()
     with pytest.warns(UserWarning, match="left out"):
-        known_positions(network, (6,))
+        known_multiply_adds(network, (6,))
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
     assert masks(network) == {}

@@ -59,14 +59,12 @@ OF_TWO: dict[str, Callable[[Topology, Topology, Topology], bool]] = {
     ),
     "densities": lambda both, a, b: both.densities.kept == a.densities.kept + b.densities.kept,
     "unmasked": lambda both, a, b: (
-        both.unmasked.weights == {"fc.weight": 2 * a.unmasked.weights["fc.weight"]}
-        and both.unmasked.layers == {"fc": 2 * a.unmasked.layers["fc"]}
-        and both.unmasked.tied == {}
+        both.unmasked.weights == {"fc.weight": 2 * a.unmasked.weights["fc.weight"]} and both.unmasked.tied == {}
     ),
     "connectivity": lambda both, a, b: (
         both.connectivity.effective == a.connectivity.effective + b.connectivity.effective
     ),
-    "positions": lambda both, a, b: both.positions == a.positions == b.positions,
+    "costs": lambda both, a, b: both.costs == a.costs == b.costs,
     "flops_dense": lambda both, a, b: both.flops_dense == a.flops_dense + b.flops_dense,
     "flops_effective": lambda both, a, b: both.flops_effective == a.flops_effective + b.flops_effective,
     "runs": lambda both, a, b: all(
@@ -88,7 +86,7 @@ OF_TWO: dict[str, Callable[[Topology, Topology, Topology], bool]] = {
 
 def test_every_field_of_two_networks_is_pooled_with_thought() -> None:
     assert OF_TWO.keys() == {field.name for field in fields(Topology)}
-    assert {field.name for field in fields(Unmasked)} == {"weights", "layers", "tied"}
+    assert {field.name for field in fields(Unmasked)} == {"weights", "tied"}
     a, b = (sparse(ResNet(depth=8, width=2), seed, kept, exclude=["fc"]) for seed, kept in ((1, 0.1), (2, 0.9)))
     both = pooled([a, b])
     assert [name for name, holds in OF_TWO.items() if not holds(both, a, b)] == []
@@ -106,4 +104,4 @@ def test_shares_of_what_is_pooled_lie_between_those_of_the_networks() -> None:
 
 def test_positions_that_differ_are_not_those_of_the_first() -> None:
     network = ResNet(depth=8, width=2)
-    assert pooled([topology(network, (3, 32, 32)), topology(network, (3, 16, 16))]).positions is None
+    assert pooled([topology(network, (3, 32, 32)), topology(network, (3, 16, 16))]).costs is None

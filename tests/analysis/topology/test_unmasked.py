@@ -45,8 +45,6 @@ def test_layers_kept_dense_count_even_if_they_are_one_row_or_one_column() -> Non
     add_masks(network[2:3])
     assert unmasked_weights(network) == {"0.weight": 3, "1.weight": 4}
     found = unmasked(network)
-    assert dict(found.layers) == {"0": 3, "1": 4}
-    assert found.layer_of("1.weight") == "1"
     assert found.density_of_all(kept=2, masked=8) == (2 + 7) / 15
 
 
@@ -76,5 +74,5 @@ def test_a_clause_says_what_is_dense_and_is_cut_where_it_gets_long() -> None:
 def test_half_of_a_networks_layers_may_be_masked() -> None:
     network = FC((6,), 3, depth=3, width=4)
     add_masks(network, exclude=["fc1"])
-    assert dict(unmasked(network).layers) == {"fc1": 24}
+    assert dict(unmasked(network).weights) == {"fc1.weight": 24}
     assert unmasked_weights(network) == {"fc1.weight": 24}

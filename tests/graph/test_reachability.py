@@ -17,7 +17,7 @@ from sparsity.analysis.topology.connectivity import connectivity, effective_mask
 from sparsity.errors import SparsityError
 from sparsity.graph.architecture import traced
 from sparsity.graph.meanings import roles
-from sparsity.graph.reachability2 import effective, units
+from sparsity.graph.reachability import effective, units
 from sparsity.graph.trace import trace
 from sparsity.graph.weight_uses import layouts
 from sparsity.masks import add_masks, masks

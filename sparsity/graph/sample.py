@@ -1,0 +1,86 @@
+"""What a network takes: the sample for which its forward pass is traced."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sparsity.errors import SparsityError
+from sparsity.graph.architecture import traced
+from sparsity.graph.layers import placement
+from sparsity.graph.trace import Sample, Trace
+
+Given = Sequence[int] | Sample | None
+"""The shape of one input, without the batch, or a batch of one as the network takes it; None to ask the network."""
+
+
+def trace_of(network: nn.Module, given: Given = None) -> Trace:
+    """A network's graph for a sample, from the memory of graphs if one of its architecture was traced before.
+
+    Args:
+        network: Any network; left unchanged.
+        given: What it takes, see `sample_of`.
+
+    Raises:
+        SparsityError: As `sample_of`, and if the network cannot be traced.
+    """
+    return traced(network, sample_of(network, given))
+
+
+def sample_of(network: nn.Module, given: Given = None) -> Sample:
+    """A batch of one.
+
+    Args:
+        network: That says what it takes, if nobody else does: by `input_shape`, by Lightning's `example_input_array`,
+            or by Hugging Face's `dummy_inputs`.
+        given: The shape of its one input of numbers, or the sample itself: a tensor, a tuple of positional inputs, or
+            a dictionary of inputs by keyword, which may be whole numbers such as token ids.
+
+    Raises:
+        SparsityError: If nobody says it.
+    """
+    if given is None:
+        given = _own(network)
+    if given is None:
+        raise SparsityError(f"{type(network).__name__} does not say what it takes; give input_shape")
+    if isinstance(given, Tensor | Mapping) or not all(isinstance(length, int) for length in given):
+        first: Sample = _of_one(given)
+        return first
+    device, dtype = placement(network)
+    shape: Sequence[Any] = given
+    return torch.zeros((1, *shape), device=device, dtype=dtype)
+
+
+def shape_of(network: nn.Module, given: Given = None) -> tuple[int, ...]:
+    """The shape of one input, without the batch; of several inputs that of the first.
+
+    Raises:
+        SparsityError: As `sample_of`.
+    """
+    sample = sample_of(network, given)
+    several = sample.values() if isinstance(sample, Mapping) else (sample,) if isinstance(sample, Tensor) else sample
+    return tuple(next(iter(several)).shape[1:])
+
+
+def _own(network: nn.Module) -> Given:
+    shape = getattr(network, "input_shape", None)
+    if shape is not None:
+        return tuple(shape)
+    for name in ("example_input_array", "dummy_inputs"):
+        try:
+            found: Given = getattr(network, name, None)
+        except Exception:  # somebody's property
+            found = None
+        if isinstance(found, Tensor | Mapping | tuple):
+            return found
+    return None
+
+
+def _of_one(sample: Any) -> Any:
+    """The first of a batch."""
+    if isinstance(sample, Tensor):
+        return sample[:1]
+    if isinstance(sample, Mapping):
+        return {name: _of_one(item) if isinstance(item, Tensor) else item for name, item in sample.items()}
+    return tuple(_of_one(item) if isinstance(item, Tensor) else item for item in sample)
