@@ -109,7 +109,6 @@ def _sum(rules: Duals, node: fx.Node) -> Dual:
     )
 
 
-_SUMMING = frozenset({"mean", "sum", "nansum", "cumsum"})
 _NORMS = frozenset({"amax", "amin", "max", "min", "norm", "linalg_vector_norm", "var", "std", "var_mean", "logsumexp"})
 
 
