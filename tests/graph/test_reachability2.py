@@ -139,7 +139,8 @@ class Attention(nn.Module):
 
     def brute(self, w: Weights, x: Pair) -> Pair:
         x = w.linear("enter.weight", x)
-        x = both(x, lambda given: torch.cat([torch.zeros(1, 1, 4).double(), given], 1))
+        token = torch.ones(1, 1, 4).double()  # there, and depends on nothing
+        x = Pair(torch.cat([token, x.value], 1), torch.cat([0 * token, x.change], 1))
         parts = [w.linear("attention.in_proj_weight", x, slice(i, i + 4)) for i in (0, 4, 8)]
         query, key, value = (both(part, lambda given: given.view(3, 2, 2).transpose(0, 1)) for part in parts)
         scores = times(query, both(key, lambda given: given.mT), torch.matmul)
@@ -427,6 +428,31 @@ class TestMeaning:
         kept["layer.weight"][0, 1] = False  # [[1, 0], [1, 1]]: of the second use only the first weight counts
         own = effective(trace(network, torch.zeros(1, 2)), kept)
         assert own["layer.weight"].tolist() == [[True, False], [False, False]]
+
+    def test_a_token_that_alone_asks_is_there_for_the_keys(self) -> None:
+        layers = {"query": nn.Linear(3, 4, bias=False), "key": nn.Linear(3, 4, bias=False)}
+
+        def forward(self: Calls, x: Tensor) -> Tensor:
+            x = torch.cat([self.token, x], 1)
+            return (self.query(x[:, :1]) @ self.key(x).mT).softmax(-1) @ x
+
+        network = Calls(forward, token=nn.Parameter(torch.zeros(1, 1, 3)), **layers)
+        own = effective(trace(network, torch.zeros(1, 2, 3)), parameters_kept(network, ("query.weight", "key.weight")))
+        assert own["key.weight"].all()
+        assert not own["query.weight"].any()
+        found = units(trace(network, torch.zeros(1, 2, 3)), parameters_kept(network, ("query.weight", "key.weight")))
+        assert not found["query.weight"].dead.any()
+
+    @pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic"])
+    def test_interpolations_connect(self, mode: str) -> None:
+        network = Calls(lambda self, x: F.interpolate(self.a(x), size=(7, 7), mode=mode), a=nn.Conv2d(1, 2, 1))
+        own = effective(trace(network, torch.zeros(1, 1, 4, 4)), parameters_kept(network, ("a.weight",)))
+        assert own["a.weight"].all()
+
+    def test_overlapping_patches_connect(self) -> None:
+        network = Calls(lambda self, x: F.fold(self.a(F.unfold(x, 2)), (4, 4), 2), a=nn.Linear(9, 9))
+        own = effective(trace(network, torch.zeros(1, 1, 4, 4)), parameters_kept(network, ("a.weight",)))
+        assert own["a.weight"].all()
 
     def test_an_unknown_operation_is_named_and_a_mask_that_does_not_fit(self) -> None:
         network = Calls(lambda self, x: self.a(x).sort(1).values, a=nn.Linear(2, 2))
