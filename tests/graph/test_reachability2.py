@@ -393,6 +393,16 @@ class TestMeaning:
         kept = {f"{i}.weight": torch.ones(64, 64, dtype=torch.bool) for i in range(60)}
         assert all(mask.all() for mask in effective(trace(network, torch.zeros(1, 64)), kept).values())
 
+    def test_the_default_precision_does_not_matter(self) -> None:
+        network = Recurrent()
+        kept = parameters_kept(network, ("layer.weight_ih_l0", "layer.weight_hh_l0", "head.weight"))
+        found = trace(network, torch.zeros(1, 3, 2))
+        torch.set_default_dtype(torch.float64)
+        try:
+            assert effective(found, kept)["layer.weight_ih_l0"].all()
+        finally:
+            torch.set_default_dtype(torch.float32)
+
     def test_token_ids_reach_all_of_an_embedding(self) -> None:
         network = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 2))
         kept = parameters_kept(network, ("0.weight", "1.weight"))
@@ -421,6 +431,31 @@ class TestMeaning:
         assert effective(found, kept)["a.weight"].all()
         own = effective(found, kept, {"gate": torch.tensor([0.0, 1.0])})
         assert own["a.weight"].tolist() == [[False, False], [True, True]]
+
+    def test_masks_of_what_a_weight_is_computed_from_count(self) -> None:
+        network = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)), nn.Linear(2, 1))
+        size, direction = (f"0.parametrizations.weight.original{i}" for i in (0, 1))
+        kept = parameters_kept(network, (size, direction, "1.weight"))
+        kept[size][0] = False
+        kept[direction][1, 1] = False
+        own = effective(trace(network, torch.zeros(1, 2)), kept)
+        assert own[direction].tolist() == [[False, False], [True, False]]
+        assert own[size].tolist() == [[False], [True]]
+        assert own["1.weight"].tolist() == [[False, True]]
+
+    def test_padded_tokens_may_be_any(self) -> None:
+        def forward(self: Calls, ids: Tensor) -> Tensor:
+            x = self.table(ids) + self.places(torch.arange(3))
+            scores = (x @ self.key(x).mT).masked_fill((ids == 0)[:, None], -torch.inf)
+            return scores.softmax(-1) @ x @ self.table.weight.t()
+
+        parts = {"table": nn.Embedding(5, 4), "places": nn.Embedding(3, 4), "key": nn.Linear(4, 4)}
+        network = Calls(forward, **parts)
+        names = ("table.weight", "places.weight", "key.weight")
+        own = effective(trace(network, torch.zeros(1, 3, dtype=torch.long)), parameters_kept(network, names))
+        assert own["table.weight"].all()
+        assert own["key.weight"].all()
+        assert not own["places.weight"].any()  # added, like a bias
 
     def test_ties_are_one_weight(self) -> None:
         network = Calls(lambda self, x: self.layer(self.layer(x)[:, :2])[:, :1], layer=nn.Linear(2, 2))
