@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from sparsity.graph.duals import Dual, Duals, cut, met, read
 from sparsity.graph.meanings import Meaning, Role, addend, factors, meaning, unknown
-from sparsity.graph.nodes import arguments, called, named_arguments, packet_name, retyped, shape
+from sparsity.graph.nodes import arguments, called, named_arguments, non_negative, packet_name, retyped, shape
 from sparsity.graph.windows import sum_over_windows
 
 
@@ -45,7 +45,9 @@ class Rules(Duals):
             fx.map_arg((arguments(node), node.kwargs), self.values.__getitem__), self.device, torch.float32
         )
         with torch.no_grad():
-            return called(node)(*args, **kwargs)
+            found = called(node)(*args, **kwargs)
+        # What is made of whole numbers has the default precision, whatever that is.
+        return found.float() if isinstance(found, Tensor) and found.is_floating_point() else found
 
 
 def _product(rules: Duals, node: fx.Node) -> Dual:
@@ -66,7 +68,7 @@ def _product(rules: Duals, node: fx.Node) -> Dual:
         for place, argument in enumerate(args):
             if argument is added and added is not None:
                 is_bias = place > 1
-                args[place] = None if is_bias else torch.zeros(shape(added), device=rules.device)
+                args[place] = None if is_bias else torch.zeros(shape(added), dtype=torch.float32, device=rules.device)
         result: Tensor = called(node)(*args, **rest)
         return result
 
@@ -79,9 +81,11 @@ def _product(rules: Duals, node: fx.Node) -> Dual:
         found = []
         for i in active or [-1]:
             now = [rules.pattern(operand, there=j != i) for j, operand in enumerate(operands)]
-            flows = [by_input if j in active else by_weight for j in range(len(now))]
-            stopped = [one.detach() if isinstance(one, Tensor) else one for one in now]
-            found.append(run([one if own else other for one, other, own in zip(now, stopped, flows, strict=True)]))
+            if not by_weight:
+                now = [one.detach() if j not in active else one for j, one in enumerate(now)]
+            if not by_input:  # as if all that a weight reads depended on the input
+                now = [torch.ones_like(one) if j in active else one for j, one in enumerate(now)]
+            found.append(run(now))
         return torch.stack(found).sum(0) if len(found) > 1 else found[0]
 
     starts = rules.local and weighted
@@ -92,6 +96,12 @@ def _product(rules: Duals, node: fx.Node) -> Dual:
             here = run([rules.pattern(operand, True) for operand in operands]) > 0
             there = torch.ones_like(depends) if starts else here.float()
     plain = rules.result(node, depends, there)
+    return _with_addend(rules, node, plain)
+
+
+def _with_addend(rules: Duals, node: fx.Node, plain: Dual) -> Dual:
+    """What a product adds besides; a bias is left out."""
+    added = addend(node)
     extra = rules.given(added)
     if extra is None or (isinstance(extra, Dual) and extra.of_weights):
         return plain
@@ -100,7 +110,7 @@ def _product(rules: Duals, node: fx.Node) -> Dual:
         return rules.result(node, plain.depends + extra.depends, both)
     if plain.there is None:
         return plain
-    return rules.result(node, depends, ((plain.there + rules.pattern(added, True)) > 0).float())
+    return rules.result(node, plain.depends, ((plain.there + rules.pattern(added, True)) > 0).float())
 
 
 def _sum(rules: Duals, node: fx.Node) -> Dual:
@@ -109,7 +119,6 @@ def _sum(rules: Duals, node: fx.Node) -> Dual:
     )
 
 
-_SUMMING = frozenset({"mean", "sum", "nansum", "cumsum"})
 _NORMS = frozenset({"amax", "amin", "max", "min", "norm", "linalg_vector_norm", "var", "std", "var_mean", "logsumexp"})
 
 
@@ -133,7 +142,7 @@ def _reduction(rules: Duals, node: fx.Node) -> Any:
     kwargs = {key: value for key, value in node.kwargs.items() if key != "dtype"}
 
     def over(tensor: Tensor) -> Tensor:
-        return cut(called(node)(tensor, *arguments(node)[1:], **kwargs))
+        return cut(non_negative(node)(tensor, *arguments(node)[1:], **kwargs))
 
     return rules.each(node, over)
 
@@ -247,7 +256,7 @@ def _selection(rules: Duals, node: fx.Node) -> Dual:
         chosen = [(arguments(node)[1], True), (arguments(node)[2], False)]
     where = rules.given(condition)
     size = shape(node)
-    depends, there = torch.zeros(size, device=rules.device), torch.zeros(size, device=rules.device)
+    depends, there = torch.zeros(size, dtype=torch.float32, device=rules.device), torch.zeros(size, device=rules.device)
     of_weights = rules.roles[node] == Role.WEIGHT
     for argument, if_true in chosen:
         allowed = 1.0 if where is None else (where if if_true else ~where).float()
@@ -279,8 +288,12 @@ def _move(rules: Duals, node: fx.Node) -> Any:
         def stand_in(argument: fx.Node) -> Any:
             value = rules.values[argument]
             if isinstance(value, Dual):
-                if value.of_weights != of_weights:
-                    return torch.zeros(shape(argument), device=rules.device)
+                if value.of_weights != of_weights:  # a class token: it is there, and depends on nothing
+                    return (
+                        value.depends.detach()
+                        if there
+                        else torch.zeros(shape(argument), dtype=torch.float32, device=rules.device)
+                    )
                 return value.there if there else value.depends
             if isinstance(value, Tensor) and value.is_floating_point():
                 return (value != 0).float() if there or of_weights else torch.zeros_like(value)

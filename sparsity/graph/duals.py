@@ -81,7 +81,7 @@ class Duals:
 
     def dense(self, node: fx.Node) -> Dual:
         """Everything depends on the input, or is kept."""
-        ones = torch.ones(shape(node), device=self.device)
+        ones = torch.ones(shape(node), dtype=torch.float32, device=self.device)
         return self.result(node, ones, ones)
 
     def given(self, argument: Any) -> Any:
@@ -96,7 +96,7 @@ class Duals:
         if isinstance(value, Tensor):
             return (value != 0).float()
         if value is None and isinstance(argument, fx.Node):
-            return torch.ones(shape(argument), device=self.device)
+            return torch.ones(shape(argument), dtype=torch.float32, device=self.device)
         return float(value != 0) if isinstance(value, int | float) else value
 
     def result(self, node: fx.Node, depends: Tensor, there: Tensor | None) -> Dual:
@@ -109,8 +109,8 @@ class Duals:
         """A sum of terms that are nodes or plain numbers."""
         size = shape(node)
         of_weights = self.roles[node] == Role.WEIGHT
-        depends = torch.zeros(size, device=self.device)
-        there = torch.zeros(size, device=self.device)
+        depends = torch.zeros(size, dtype=torch.float32, device=self.device)
+        there = torch.zeros(size, dtype=torch.float32, device=self.device)
         for term in terms:
             value = self.given(term)
             if isinstance(value, Dual):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from sparsity.graph.meanings import Meaning, Role, addend, factor_nodes, factors, meaning, roles, unknown
-from sparsity.graph.nodes import arguments, called, named_arguments, packet_name, retyped, shape, value
+from sparsity.graph.nodes import arguments, called, named_arguments, non_negative, packet_name, retyped, shape, value
 from sparsity.graph.normal_form import drop_unread
 from sparsity.graph.trace import Trace
 
@@ -98,7 +98,11 @@ class _Rewriting:
         """The same operation on what its arguments have become."""
         args, kwargs = fx.map_arg((arguments(node), dict(node.kwargs)), self.new.__getitem__)
         args, kwargs = retyped((args, kwargs), self.device, DTYPE)
-        return self.call(node.target, *args, **kwargs)
+        found = self.call(non_negative(node), *args, **kwargs)
+        made, read = value(node), [value(argument) for argument in node.all_input_nodes]
+        if isinstance(made, Tensor) and made.is_floating_point() and not any(map(_is_floating, read)):
+            return self.call(aten.to.dtype, found, DTYPE)  # whole numbers give the default precision
+        return found
 
     def positive(self, argument: Any) -> Any:
         """A term or factor: parameters and activations are not negative, constants by their absolute value."""
@@ -133,6 +137,11 @@ class _Rewriting:
         if active and all(given in self.equal_weights for given in active):
             self.equal_weights.add(node)
         return _REWRITES[meaning(node)](self, node)
+
+
+def _is_floating(given: Any) -> bool:
+    tensors = given if isinstance(given, list | tuple) else (given,)
+    return any(isinstance(tensor, Tensor) and tensor.is_floating_point() for tensor in tensors)
 
 
 def _same(own: _Rewriting, node: fx.Node) -> Any:

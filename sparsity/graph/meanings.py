@@ -42,7 +42,8 @@ _BY_MEANING: dict[Meaning, str] = {
     Meaning.REDUCTION: """mean sum cumsum amax amin max min norm linalg_vector_norm var std var_mean logsumexp
         avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
         _adaptive_avg_pool2d _adaptive_avg_pool3d upsample_linear1d upsample_bilinear2d upsample_trilinear3d
-        _upsample_bilinear2d_aa nansum""",
+        _upsample_bilinear2d_aa
+        upsample_bicubic2d _upsample_bicubic2d_aa col2im nansum""",
     Meaning.FUNCTION: """relu relu6 leaky_relu prelu _prelu_kernel rrelu hardtanh elu celu selu gelu silu mish hardswish
         tanh softshrink hardshrink sin sinh tan atan asin asinh atanh erf abs neg sqrt sign sgn
         square log1p expm1 clamp clamp_min clamp_max clip threshold floor ceil round trunc frac nan_to_num

@@ -16,6 +16,15 @@ def called(node: fx.Node) -> Any:
     return node.target
 
 
+def non_negative(node: fx.Node) -> Any:
+    """As `called`, but of an interpolation that overshoots the one that does not."""
+    name = packet_name(node.target)
+    operation: Any = node.target
+    if "bicubic" not in name:
+        return operation
+    return getattr(getattr(torch.ops.aten, name.replace("bicubic", "bilinear")), operation._overloadname)
+
+
 def arguments(node: fx.Node) -> tuple[Any, ...]:
     """A node's positional arguments."""
     return node.args

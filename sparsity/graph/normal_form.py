@@ -43,6 +43,8 @@ def normal_form(graph: fx.Graph, returned: Collection[str], held: Collection[fx.
             values, weight, bias, mean, variance, momentum, eps = arguments(node)
             normalised = (values, weight, bias, mean, variance, False, momentum, eps, False)
             _replace(node, (Emitter(node)(aten.batch_norm.default, *normalised),))
+        elif name == "_weight_norm":
+            node.replace_all_uses_with(_weight_norm(node))
         elif name in _FILLED or name in ("full_like", "new_full"):
             value = _FILLED.get(name, arguments(node)[-1])
             node.replace_all_uses_with(_filled(node, value))
@@ -71,6 +73,15 @@ def _replace(node: fx.Node, results: tuple[fx.Node, ...]) -> None:
 def _filled(node: fx.Node, value: Any) -> fx.Node:
     like: Tensor = node.meta["val"]
     return Emitter(node)(aten.full.default, list(like.shape), value, dtype=like.dtype, device=like.device)
+
+
+def _weight_norm(node: fx.Node) -> fx.Node:
+    """A direction over its length, times a size."""
+    emit = Emitter(node)
+    direction, size, axis = (*arguments(node), 0)[:3]
+    axes = [other for other in range(len(shape(direction))) if axis == -1 or other != axis]
+    length = emit(aten.linalg_vector_norm.default, direction, 2, axes, True)
+    return emit(aten.mul.Tensor, direction, emit(aten.div.Tensor, size, length))
 
 
 def _attention(node: fx.Node, held: Collection[fx.Node]) -> fx.Node:

@@ -189,14 +189,14 @@ class _Pass:
         if value is None:
             value = buffers.get(trace.buffers.get(node, ""))
         if value is None:
-            return torch.ones(shape(node), device=rules.device)
+            return torch.ones(shape(node), dtype=torch.float32, device=rules.device)
         value = value.detach().to(rules.device)
         return value.float() if value.is_floating_point() else value
 
     def _pattern(self, name: str, node: fx.Node, kept: Kept, device: torch.device) -> Tensor:
         mask = kept.get(name)
         if mask is None:
-            return torch.ones(shape(node), device=device)
+            return torch.ones(shape(node), dtype=torch.float32, device=device)
         if name not in self.patterns:  # a tied one has several placeholders
             if mask.shape != shape(node):
                 raise SparsityError(

@@ -71,7 +71,7 @@ def weight_uses(trace: Trace, of: dict[fx.Node, Role]) -> list[WeightUse]:
         else:
             continue
         if of[node] == Role.WEIGHT:  # a layer that reads a constant, such as an initial state of zeros
-            places = [given for given in places if given[0] == 1 and _is_layer(node)]
+            places = [given for given in places if kind == Meaning.LOOK_UP or (given[0] == 1 and _is_layer(node))]
         elif of[node] != Role.ACTIVATION:
             continue
         for place, operand in places:

@@ -31,7 +31,7 @@ def sum_over_windows(tensor: Tensor, size: torch.Size, axes: int, named: Mapping
         length = flat.shape[2 + axis]
         reach = (size[len(size) - axes + axis] - 1) * stride[axis] + dilation[axis] * (kernel[axis] - 1) + 1
         pads += [padding[axis], max(reach - length - padding[axis], 0)]  # as far as rounding up reaches
-    ones = torch.ones(1, 1, *kernel, device=tensor.device)
+    ones = torch.ones(1, 1, *kernel, dtype=tensor.dtype, device=tensor.device)
     convolve = getattr(F, f"conv{axes}d")
     summed: Tensor = convolve(F.pad(flat, pads), ones, stride=stride, dilation=dilation)
     for axis, length in enumerate(size[len(size) - axes :]):

@@ -139,7 +139,8 @@ class Attention(nn.Module):
 
     def brute(self, w: Weights, x: Pair) -> Pair:
         x = w.linear("enter.weight", x)
-        x = both(x, lambda given: torch.cat([torch.zeros(1, 1, 4).double(), given], 1))
+        token = torch.ones(1, 1, 4).double()  # there, and depends on nothing
+        x = Pair(torch.cat([token, x.value], 1), torch.cat([0 * token, x.change], 1))
         parts = [w.linear("attention.in_proj_weight", x, slice(i, i + 4)) for i in (0, 4, 8)]
         query, key, value = (both(part, lambda given: given.view(3, 2, 2).transpose(0, 1)) for part in parts)
         scores = times(query, both(key, lambda given: given.mT), torch.matmul)
@@ -392,6 +393,16 @@ class TestMeaning:
         kept = {f"{i}.weight": torch.ones(64, 64, dtype=torch.bool) for i in range(60)}
         assert all(mask.all() for mask in effective(trace(network, torch.zeros(1, 64)), kept).values())
 
+    def test_the_default_precision_does_not_matter(self) -> None:
+        network = Recurrent()
+        kept = parameters_kept(network, ("layer.weight_ih_l0", "layer.weight_hh_l0", "head.weight"))
+        found = trace(network, torch.zeros(1, 3, 2))
+        torch.set_default_dtype(torch.float64)
+        try:
+            assert effective(found, kept)["layer.weight_ih_l0"].all()
+        finally:
+            torch.set_default_dtype(torch.float32)
+
     def test_token_ids_reach_all_of_an_embedding(self) -> None:
         network = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 2))
         kept = parameters_kept(network, ("0.weight", "1.weight"))
@@ -421,12 +432,62 @@ class TestMeaning:
         own = effective(found, kept, {"gate": torch.tensor([0.0, 1.0])})
         assert own["a.weight"].tolist() == [[False, False], [True, True]]
 
+    def test_masks_of_what_a_weight_is_computed_from_count(self) -> None:
+        network = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)), nn.Linear(2, 1))
+        size, direction = (f"0.parametrizations.weight.original{i}" for i in (0, 1))
+        kept = parameters_kept(network, (size, direction, "1.weight"))
+        kept[size][0] = False
+        kept[direction][1, 1] = False
+        own = effective(trace(network, torch.zeros(1, 2)), kept)
+        assert own[direction].tolist() == [[False, False], [True, False]]
+        assert own[size].tolist() == [[False], [True]]
+        assert own["1.weight"].tolist() == [[False, True]]
+
+    def test_padded_tokens_may_be_any(self) -> None:
+        def forward(self: Calls, ids: Tensor) -> Tensor:
+            x = self.table(ids) + self.places(torch.arange(3))
+            scores = (x @ self.key(x).mT).masked_fill((ids == 0)[:, None], -torch.inf)
+            return scores.softmax(-1) @ x @ self.table.weight.t()
+
+        parts = {"table": nn.Embedding(5, 4), "places": nn.Embedding(3, 4), "key": nn.Linear(4, 4)}
+        network = Calls(forward, **parts)
+        names = ("table.weight", "places.weight", "key.weight")
+        own = effective(trace(network, torch.zeros(1, 3, dtype=torch.long)), parameters_kept(network, names))
+        assert own["table.weight"].all()
+        assert own["key.weight"].all()
+        assert not own["places.weight"].any()  # added, like a bias
+
     def test_ties_are_one_weight(self) -> None:
         network = Calls(lambda self, x: self.layer(self.layer(x)[:, :2])[:, :1], layer=nn.Linear(2, 2))
         kept = parameters_kept(network, ("layer.weight",))
         kept["layer.weight"][0, 1] = False  # [[1, 0], [1, 1]]: of the second use only the first weight counts
         own = effective(trace(network, torch.zeros(1, 2)), kept)
         assert own["layer.weight"].tolist() == [[True, False], [False, False]]
+
+    def test_a_token_that_alone_asks_is_there_for_the_keys(self) -> None:
+        layers = {"query": nn.Linear(3, 4, bias=False), "key": nn.Linear(3, 4, bias=False)}
+
+        def forward(self: Calls, x: Tensor) -> Tensor:
+            x = torch.cat([self.token, x], 1)
+            return (self.query(x[:, :1]) @ self.key(x).mT).softmax(-1) @ x
+
+        network = Calls(forward, token=nn.Parameter(torch.zeros(1, 1, 3)), **layers)
+        own = effective(trace(network, torch.zeros(1, 2, 3)), parameters_kept(network, ("query.weight", "key.weight")))
+        assert own["key.weight"].all()
+        assert not own["query.weight"].any()
+        found = units(trace(network, torch.zeros(1, 2, 3)), parameters_kept(network, ("query.weight", "key.weight")))
+        assert not found["query.weight"].dead.any()
+
+    @pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic"])
+    def test_interpolations_connect(self, mode: str) -> None:
+        network = Calls(lambda self, x: F.interpolate(self.a(x), size=(7, 7), mode=mode), a=nn.Conv2d(1, 2, 1))
+        own = effective(trace(network, torch.zeros(1, 1, 4, 4)), parameters_kept(network, ("a.weight",)))
+        assert own["a.weight"].all()
+
+    def test_overlapping_patches_connect(self) -> None:
+        network = Calls(lambda self, x: F.fold(self.a(F.unfold(x, 2)), (4, 4), 2), a=nn.Linear(9, 9))
+        own = effective(trace(network, torch.zeros(1, 1, 4, 4)), parameters_kept(network, ("a.weight",)))
+        assert own["a.weight"].all()
 
     def test_an_unknown_operation_is_named_and_a_mask_that_does_not_fit(self) -> None:
         network = Calls(lambda self, x: self.a(x).sort(1).values, a=nn.Linear(2, 2))

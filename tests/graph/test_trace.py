@@ -208,6 +208,13 @@ class TestNormalForm:
     def test_cells_are_written_out(self, cell: nn.RNNCellBase) -> None:
         check(cell, torch.randn(1, 3))
 
+    @pytest.mark.parametrize("axis", [0, 1, None])
+    def test_a_weight_of_a_direction_and_a_size_is_written_out(self, axis: int | None) -> None:
+        layer = nn.utils.parametrizations.weight_norm(nn.Linear(3, 4), dim=axis)  # type: ignore[arg-type]
+        found = check(layer, torch.randn(1, 3))
+        assert "_weight_norm" not in names(found)
+        assert {name.rpartition(".")[2] for name in found.parameters.values()} == {"original0", "original1", "bias"}
+
     def test_a_packed_sequence_is_refused(self) -> None:
         def forward(self: Calls, x: Tensor) -> Tensor:
             packed = nn.utils.rnn.pack_padded_sequence(x, torch.tensor([2]))

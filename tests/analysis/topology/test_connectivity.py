@@ -149,7 +149,7 @@ def test_an_operation_whose_connections_are_not_known_is_named():
         def forward(self, x):
             return self.second(self.first(x).sort().values)
 
-    with pytest.raises(SparsityError, match="the network's operation 'sort' .* is not one whose connections are known"):
+    with pytest.raises(SparsityError, match=r"the network's operation 'sort' .* is not one whose connections are known"):
         connectivity(Sorted(), (3,))
 
 
