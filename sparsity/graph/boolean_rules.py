@@ -68,7 +68,7 @@ def _product(rules: Duals, node: fx.Node) -> Dual:
         for place, argument in enumerate(args):
             if argument is added and added is not None:
                 is_bias = place > 1
-                args[place] = None if is_bias else torch.zeros(shape(added), dtype=torch.float32, device=rules.device)
+                args[place] = None if is_bias else rules.zeros(shape(added))
         result: Tensor = called(node)(*args, **rest)
         return result
 
@@ -256,7 +256,7 @@ def _selection(rules: Duals, node: fx.Node) -> Dual:
         chosen = [(arguments(node)[1], True), (arguments(node)[2], False)]
     where = rules.given(condition)
     size = shape(node)
-    depends, there = torch.zeros(size, dtype=torch.float32, device=rules.device), torch.zeros(size, device=rules.device)
+    depends, there = rules.zeros(size), rules.zeros(size)
     of_weights = rules.roles[node] == Role.WEIGHT
     for argument, if_true in chosen:
         allowed = 1.0 if where is None else (where if if_true else ~where).float()
@@ -289,11 +289,7 @@ def _move(rules: Duals, node: fx.Node) -> Any:
             value = rules.values[argument]
             if isinstance(value, Dual):
                 if value.of_weights != of_weights:  # a class token: it is there, and depends on nothing
-                    return (
-                        value.depends.detach()
-                        if there
-                        else torch.zeros(shape(argument), dtype=torch.float32, device=rules.device)
-                    )
+                    return value.depends.detach() if there else rules.zeros(shape(argument))
                 return value.there if there else value.depends
             if isinstance(value, Tensor) and value.is_floating_point():
                 return (value != 0).float() if there or of_weights else torch.zeros_like(value)

@@ -79,9 +79,17 @@ class Duals:
         self.local = local
         self.device = device
 
+    def ones(self, size: torch.Size) -> Tensor:
+        """Everywhere true."""
+        return torch.ones(size, dtype=torch.float32, device=self.device)
+
+    def zeros(self, size: torch.Size) -> Tensor:
+        """Nowhere true."""
+        return torch.zeros(size, dtype=torch.float32, device=self.device)
+
     def dense(self, node: fx.Node) -> Dual:
         """Everything depends on the input, or is kept."""
-        ones = torch.ones(shape(node), dtype=torch.float32, device=self.device)
+        ones = self.ones(shape(node))
         return self.result(node, ones, ones)
 
     def given(self, argument: Any) -> Any:
@@ -96,7 +104,7 @@ class Duals:
         if isinstance(value, Tensor):
             return (value != 0).float()
         if value is None and isinstance(argument, fx.Node):
-            return torch.ones(shape(argument), dtype=torch.float32, device=self.device)
+            return self.ones(shape(argument))
         return float(value != 0) if isinstance(value, int | float) else value
 
     def result(self, node: fx.Node, depends: Tensor, there: Tensor | None) -> Dual:
@@ -109,8 +117,8 @@ class Duals:
         """A sum of terms that are nodes or plain numbers."""
         size = shape(node)
         of_weights = self.roles[node] == Role.WEIGHT
-        depends = torch.zeros(size, dtype=torch.float32, device=self.device)
-        there = torch.zeros(size, dtype=torch.float32, device=self.device)
+        depends = self.zeros(size)
+        there = self.zeros(size)
         for term in terms:
             value = self.given(term)
             if isinstance(value, Dual):
@@ -127,8 +135,6 @@ class Duals:
         """What is linear in its first argument, with non-negative numbers in between."""
         value = self.given(arguments(node)[0] if first is None else first)
         if not isinstance(value, Dual):
-            return (
-                self.dense(node) if self.roles[node] == Role.ACTIVATION else Dual(torch.ones(shape(node)), None, True)
-            )
+            return self.dense(node)
         there = None if value.there is None else change(value.there)
         return self.result(node, change(value.depends), there)

@@ -156,6 +156,8 @@ def _read(network: nn.Module, program: torch.export.ExportedProgram) -> Trace:
         if spec.kind == OutputKind.USER_OUTPUT
     }
     normal_form(program.graph, returned, {*buffers, *constants})
+    for node in program.graph.nodes:  # of where it was written in the network's code nothing is kept
+        node.meta = {"val": node.meta["val"]} if "val" in node.meta else {}
     result = next(node for node in program.graph.nodes if node.op == "output")
     outputs = tuple(node for node in result.args[0] if _is_floating(node))
     if not outputs:

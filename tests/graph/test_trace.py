@@ -1,5 +1,8 @@
 import copy
+import gc
 import random
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -329,6 +332,15 @@ class TestArchitecture:
             network.register_buffer("order", torch.tensor(order))
         first, second = (traced(network, torch.zeros(1, 2)) for network in networks)
         assert [value.tolist() for found in (first, second) for value in found.constants.values()] == [[0, 1], [1, 0]]
+
+    @pytest.mark.parametrize("make", [lambda: FC((1, 2, 2), 2, 2, 3), lambda: nn.LSTM(4, 3)])
+    def test_a_kept_trace_does_not_keep_its_network(self, make: Callable[[], nn.Module]) -> None:
+        network = make()
+        traced(network, torch.zeros(1, 1, 2, 2) if isinstance(network, FC) else torch.zeros(2, 1, 4))
+        alive = [weakref.ref(tensor) for tensor in (network, *network.parameters())]
+        del network
+        gc.collect()
+        assert [reference() for reference in alive] == [None] * len(alive)
 
     def test_a_trace_holds_no_weights(self) -> None:
         network = ResNet20()
