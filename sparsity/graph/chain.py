@@ -1,4 +1,4 @@
-"""Networks that are a plain chain of layers: which ones are, and how the units of one layer show in the next."""
+"""Networks that are a plain chain of layers: how the units of one layer show in the next."""
 
 import math
 from collections.abc import Sequence
@@ -6,34 +6,25 @@ from itertools import pairwise
 from typing import cast
 
 import numpy as np
-import torch.fx
-from torch import nn
 
 from sparsity.errors import SparsityError
-from sparsity.forward.passes import unchanged
-from sparsity.graph.layers import analysed
-from sparsity.graph.weights import Array, FloatArray, IntArray, Weights, as_weights, unit_vectors
+from sparsity.graph.weights import Array, FloatArray, IntArray, Weights, unit_vectors
 
 
-def chain_weights(network: nn.Module | Weights) -> dict[str, Array]:
-    """The weights of a network that is a plain chain: ungrouped layers, each of which feeds only the next.
+def require_chain(weights: Weights) -> None:
+    """Refuse weights that cannot be those of a plain chain: ungrouped layers, each of which feeds only the next.
 
-    A network's forward pass is traced, so that branches and residual sums are seen. A map of weights shows nothing
-    but shapes: whoever gives one vouches for the rest.
+    They show nothing but shapes: whoever gives them vouches for the rest.
 
     Raises:
         SparsityError: Says where the chain breaks.
     """
-    if isinstance(network, nn.Module):
-        _require_chain(network)
-    weights = as_weights(network)
     for (name, weight), (next_name, next_weight) in pairwise(weights.items()):
         if not _reads(next_weight, weight):
             raise SparsityError(
                 f"layer {next_name!r} {list(next_weight.shape)} does not read just the {len(weight)} units of layer "
-                f"{name!r}, so their matching cannot be propagated; use align='independent'"
+                f"{name!r}, so their matching cannot be propagated; use align='independent', or give the network"
             )
-    return weights
 
 
 def permute_inputs(weight: Array, matching: IntArray) -> Array:
@@ -99,40 +90,3 @@ def _reads(weight: Array, before: Array) -> bool:
     inputs, units = weight.shape[1], len(before)
     flattened = weight.ndim == 2 and before.ndim > 2
     return inputs % units == 0 if flattened else inputs == units and weight.ndim <= before.ndim
-
-
-def _require_chain(network: nn.Module) -> None:
-    kind = type(network).__name__
-    layers = list(analysed(network))
-    try:
-        with unchanged(network):
-            graph = torch.fx.symbolic_trace(network).graph
-    except Exception as error:  # tracing runs the user's forward, which may raise anything
-        raise SparsityError(
-            f"the forward pass of {kind} cannot be traced to see whether it is a chain; use align='independent', "
-            "or give layer_weights(network) if each layer feeds only the next"
-        ) from error
-    values = [node for node in graph.nodes if node.op != "output" and not _is_shape(node)]
-    for node in values:
-        inputs = [before for before in node.all_input_nodes if not _is_shape(before)]
-        users = [after for after in node.users if not _is_shape(after)]
-        if len(inputs) > 1 or len(users) > 1:
-            raise SparsityError(
-                f"{kind} is not a chain of layers (at {node.name!r} paths join or part, as in a residual network, "
-                "which ties the order of several layers' units together); use align='independent'"
-            )
-    called = [node.target for node in values if node.op == "call_module" and node.target in layers]
-    if called != layers:
-        raise SparsityError(
-            f"{kind} does not run its layers once each in the order in which it registers them; use align='independent'"
-        )
-
-
-def _is_shape(node: torch.fx.Node) -> bool:
-    """Whether a traced value is a size, or computed from sizes, rather than activations."""
-    if node.op == "call_method" and node.target in ("size", "dim"):
-        return True
-    if node.op == "call_function" and node.target is getattr and node.args[1] in ("shape", "ndim"):
-        return True
-    inputs = node.all_input_nodes
-    return node.op == "call_function" and bool(inputs) and all(_is_shape(before) for before in inputs)

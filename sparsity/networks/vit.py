@@ -75,7 +75,7 @@ class ViT(nn.Module):
         mlp_dim: Hidden units of each block's MLP.
         input_shape: `[channels, height, width]` of one image.
         num_classes: Number of outputs.
-        init: How the weights of Linear and Conv2d start, see `initialise_weights`.
+        init: How the weights start, see `initialise_weights`.
         dropout: Share of what attentions and MLPs give that is zeroed in training, in [0, 1).
 
     Raises:

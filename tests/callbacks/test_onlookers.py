@@ -161,13 +161,13 @@ def test_a_fit_ends_the_same_with_and_without_onlookers(kind: str, tmp_path: Pat
 
 def test_what_is_left_out_is_said_once(tmp_path: Path) -> None:
     module, data = MODULES["batch as dict"]()
-    module.network.input_shape = None
+    module.network.input_shape = module.example_input_array = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         onlookers = [DensityMonitor(), TopologyAnalysis(), NetworkComparison(figures=False)]
         folder_of_a_fit(tmp_path, module, *onlookers, data=data, validation=data)
     said = [str(warning.message) for warning in caught]
-    assert sum("multiply-adds of _Layers are not known, since nothing says what a sample looks" in s for s in said) == 1
+    assert sum("multiply-adds are not known and are left out: _Layers does not say" in s for s in said) == 1
     assert sum("correlation of activations failed" in s and "starts with a dict" in s for s in said) == 1
     assert sum("TopologyAnalysis failed and is left out" in s and "give input_shape" in s for s in said) == 1
 

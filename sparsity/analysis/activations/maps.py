@@ -70,7 +70,7 @@ def feature_maps(network: nn.Module, images: Tensor, layer: str, point: Point = 
     Args:
         network: Any network; left unchanged.
         images: `[batch, *input_shape]`.
-        layer: Name of a masked layer (of a Linear or Conv2d, if the network has no masks).
+        layer: Name of a masked layer.
         point: As in `responses`.
 
     Returns:
@@ -93,7 +93,7 @@ def exciting_patches(network: nn.Module, images: Tensor, layer: str, batch_size:
     Args:
         network: Any network; left unchanged.
         images: `[n, channels, height, width]`.
-        layer: Name of a masked layer (of a Linear or Conv2d, if the network has no masks).
+        layer: Name of a masked layer.
         batch_size: Images at a time; a matter of memory only.
 
     Raises:

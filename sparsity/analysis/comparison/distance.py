@@ -1,18 +1,18 @@
 """Distances of layers and networks whose units have no fixed order: match the units, then compare."""
 
 from functools import partial
-from typing import cast
 
 import numpy as np
-from scipy.spatial.distance import cdist
 from torch import nn
 
 from sparsity.analysis.assignment import assign, assign_breaking_ties
+from sparsity.analysis.comparison.alignment import aligned, bray_curtis, matched_units, matching_of
 from sparsity.analysis.comparison.measures import distance_measures
 from sparsity.analysis.comparison.prepared import Align, Prepared
 from sparsity.analysis.comparison.results import LayerDistance, NetworkDistance
 from sparsity.errors import SparsityError
 from sparsity.graph.chain import permute_inputs
+from sparsity.graph.sample import Given
 from sparsity.graph.weights import Array, FloatArray, IntArray, Weights, unit_vectors
 
 
@@ -69,7 +69,11 @@ def layer_distance(a: Array, b: Array, measure: str) -> LayerDistance:
 
 
 def network_distance(
-    a: nn.Module | Weights, b: nn.Module | Weights, measure: str, align: Align = "independent"
+    a: nn.Module | Weights,
+    b: nn.Module | Weights,
+    measure: str,
+    align: Align = "independent",
+    input_shape: Given = None,
 ) -> NetworkDistance:
     """The mean distance of two networks' layers, paired in forward order.
 
@@ -78,18 +82,20 @@ def network_distance(
         b: Another of the same layer shapes; its layers may have other names.
         measure: As in `unit_distances`.
         align: `independent` matches every layer by itself, its inputs in their given order. `propagate` follows
-            the matchings (Liu et al. 2020): after a layer is matched, the inputs of b's next layer are put in the
-            matched order, by channels, and by blocks behind a flatten, before that one is matched. The output
-            layer is then compared in place, since its units are classes. Among equally good matchings the one
-            whose units feed the most alike wins, so that a relabelled copy is at distance 0 in every layer (but for
-            rare symmetric groups of units in networks whose weights are all equal). Only for chains: a residual
-            sum ties the order of several layers' units together, and is refused.
+            the matchings (Liu et al. 2020): after units are matched, whatever reads them is put in the matched order
+            before it is matched itself. Units that a network ties together, such as those of a residual stream, are
+            matched once, as a group, and those whose places are given from outside, such as classes, are compared in
+            place. Among equally good matchings the one wins whose units are connected most alike, so that a relabelled
+            copy is at distance 0 in every layer (but for rare symmetric groups of units in networks whose weights are
+            all equal). Bare weights are taken to be those of a chain.
+        input_shape: The shape of one sample, or a sample, as in `sparsity.graph.sample`, for `propagate` through
+            networks that do not say it.
 
     Raises:
         SparsityError: If the networks' layers differ in number or shape, the measure is unknown, or `propagate` is
-            asked for networks that are not chains.
+            asked for networks that cannot be traced or bare weights that are not a chain.
     """
-    return prepared_distance(Prepared(a, align), Prepared(b, align), measure)
+    return prepared_distance(Prepared(a, align, input_shape), Prepared(b, align, input_shape), measure)
 
 
 def prepared_distance(a: Prepared, b: Prepared, measure: str) -> NetworkDistance:
@@ -100,7 +106,7 @@ def prepared_distance(a: Prepared, b: Prepared, measure: str) -> NetworkDistance
             f"only networks with the same layer shapes can be compared; these have {shapes_a} and {shapes_b}"
         )
     if a.align == "propagate":
-        distances = _propagated(a, b, measure)
+        distances = _propagated(a, b, measure) if a.is_chain and b.is_chain else _by_groups(a, b, measure)
     else:
         pairs = zip(a.weights.values(), b.weights.values(), strict=True)
         distances = [layer_distance(layer_a, layer_b, measure) for layer_a, layer_b in pairs]
@@ -116,17 +122,24 @@ def _propagated(a: Prepared, b: Prepared, measure: str) -> list[LayerDistance]:
         if number == len(a.weights) - 1:
             matching = np.arange(len(layer_a))
         else:
-            matching = assign_breaking_ties(cost, partial(_bray_curtis, a.fed[number], b.fed[number]))
+            matching = assign_breaking_ties(cost, partial(bray_curtis, a.fed[number], b.fed[number]))
         distances.append(_compared(layer_a, aligned, measure, cost, matching))
     return distances
 
 
-def _bray_curtis(a: FloatArray, b: FloatArray, rows_a: IntArray, rows_b: IntArray) -> FloatArray:
-    """Bray-Curtis dissimilarity `sum |a - b| / sum (a + b)` of non-negative rows, in [0, 1]; 0 if both are zero."""
-    a, b = a[rows_a], b[rows_b]
-    apart = cdist(a, b, "cityblock")
-    together = a.sum(axis=1)[:, None] + b.sum(axis=1)[None, :]
-    return cast(FloatArray, np.divide(apart, together, out=np.zeros_like(apart), where=together > 0))
+def _by_groups(a: Prepared, b: Prepared, measure: str) -> list[LayerDistance]:
+    first, second = a.units, b.units
+    assert first is not None
+    assert second is not None
+    matchings = matched_units(first, second, distance_measures()[measure])
+    tensors = aligned(second, matchings)
+    distances = []
+    for name in first.places:
+        rows_a, rows_b = first.rows(name, first.tensors), second.rows(name, tensors)
+        matched = np.diagonal(unit_distances(rows_a, rows_b, measure))
+        whole = vector_distance(rows_a, rows_b, measure)
+        distances.append(LayerDistance(float(matched.mean()), whole, matching_of(second, name, matchings)))
+    return distances
 
 
 def _compared(a: Array, b: Array, measure: str, cost: FloatArray, matching: IntArray) -> LayerDistance:

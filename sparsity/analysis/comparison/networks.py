@@ -13,8 +13,8 @@ from sparsity.analysis.comparison.overlap import overlap_of_masks
 from sparsity.analysis.comparison.prepared import Align, Prepared
 from sparsity.analysis.comparison.results import Comparison, Pair
 from sparsity.errors import SparsityError
-from sparsity.graph.chain import chain_weights
 from sparsity.graph.layers import analysed
+from sparsity.graph.sample import Given, trace_of
 
 Names = tuple[str, str]
 
@@ -49,16 +49,21 @@ def require_comparable(a: nn.Module, b: nn.Module) -> None:
             )
 
 
-def require_alignable(networks: Mapping[str, nn.Module], align: Align) -> None:
-    """Refuse `align='propagate'` for networks that are not chains, before anything is computed.
+def require_alignable(networks: Mapping[str, nn.Module], align: Align, input_shape: Given = None) -> None:
+    """Refuse `align='propagate'` for networks that cannot be traced, before anything is computed.
+
+    Args:
+        networks: By name.
+        align: As in `network_distance`.
+        input_shape: As in `network_distance`.
 
     Raises:
-        SparsityError: Names the network and says where its chain breaks.
+        SparsityError: Names the network, and says why.
     """
     if align != "propagate":
         return
     for name, network in networks.items():
-        _require_chain(name, network)
+        _require_traceable(name, network, input_shape)
 
 
 def compare(
@@ -67,6 +72,7 @@ def compare(
     align: Align = "independent",
     point: Point = "post",
     track: Callable[[Sequence[Names]], Iterable[Names]] = iter,
+    input_shape: Given = None,
 ) -> Comparison:
     """Compare every two of some networks.
 
@@ -75,13 +81,14 @@ def compare(
         images: `[n, *input_shape]`, on which activations are correlated; none, no correlations.
         align: How units are matched, as in `network_distance`.
         point: Where activations are taken, as in `responses`.
+        input_shape: As in `network_distance`.
         track: Passes on the pairs' names one by one; for a progress bar.
 
     Raises:
-        SparsityError: If the networks' layers differ, or `propagate` is asked for networks that are not chains.
+        SparsityError: If the networks' layers differ, or `propagate` is asked for networks that cannot be traced.
     """
     names = list(networks)
-    prepared = {name: Prepared(network, align) for name, network in networks.items()}
+    prepared = {name: Prepared(network, align, input_shape) for name, network in networks.items()}
     correlations = None if images is None else activation_correlations(networks, images, point)
     pairs = []
     for a, b in track(list(combinations(names, 2))):
@@ -102,8 +109,8 @@ def _shapes(network: nn.Module) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(place.shape) for place in analysed(network).values())
 
 
-def _require_chain(name: str, network: nn.Module) -> None:
+def _require_traceable(name: str, network: nn.Module, input_shape: Given) -> None:
     try:
-        chain_weights(network)
+        trace_of(network, input_shape)
     except SparsityError as error:
-        raise SparsityError(f"{name}: {error}") from error
+        raise SparsityError(f"{name}: {error}; use align='independent'") from error

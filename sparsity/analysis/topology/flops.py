@@ -9,7 +9,7 @@ from torch import nn
 from sparsity.errors import SparsityError
 from sparsity.graph.architecture import traced
 from sparsity.graph.layers import parameter_names, without_parametrisations
-from sparsity.graph.multiply_adds import activation_products, positions
+from sparsity.graph.multiply_adds import activation_products, positions, weight_products
 from sparsity.graph.sample import Given, sample_of
 from sparsity.masks import maskable, masked, unmasked_weights
 
@@ -44,7 +44,7 @@ class MultiplyAdds:
             raise SparsityError(
                 f"no output positions are given for layer {unknown[0]!r}; there are {list(self.positions)}"
             )
-        return round(sum(count * self.positions[name] for name, count in weights.items())) + self.of_activations
+        return weight_products(weights, self.positions) + self.of_activations
 
 
 def multiply_adds(network: nn.Module, input_shape: Given = None) -> MultiplyAdds:

@@ -1,0 +1,253 @@
+"""Matching the units of two networks of any architecture, group by group, along their forward pass."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import cast
+
+import numpy as np
+import torch
+from scipy.spatial.distance import cdist
+from torch import Tensor, nn
+
+from sparsity.analysis.assignment import assign_breaking_ties
+from sparsity.analysis.comparison.measures import DistanceMeasure
+from sparsity.graph.architecture import traced
+from sparsity.graph.layers import analysed, parameter_names, without_parametrisations
+from sparsity.graph.meanings import roles
+from sparsity.graph.sample import Given, sample_of
+from sparsity.graph.units import Group, Member, permuted, unit_groups
+from sparsity.graph.weight_uses import weight_uses
+from sparsity.graph.weights import FloatArray, IntArray, unit_vectors
+from sparsity.masks import Place
+from sparsity.seeding import named_generator
+
+_FEATURES = 16
+_ROUNDS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """A network's units: in which groups they may change places, and all tensors that they lie in.
+
+    Args:
+        network: Any network; left unchanged.
+        input_shape: What it takes, as in `sparsity.graph.sample`; by default the network's own.
+
+    Raises:
+        SparsityError: If nobody says what the network takes, or it cannot be traced.
+    """
+
+    network: nn.Module
+    input_shape: Given = None
+
+    @cached_property
+    def plain(self) -> nn.Module:
+        """The network, its weights computed where it is parametrised."""
+        return without_parametrisations(self.network)
+
+    @cached_property
+    def places(self) -> dict[str, Place]:
+        """Its analysed weights, by full parameter name."""
+        names = parameter_names(self.plain)
+        return {names[place.weight]: place for place in analysed(self.plain).values()}
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """Its groups, in the order in which a forward pass makes their units."""
+        trace = traced(self.plain, sample_of(self.network, self.input_shape))
+        turn: dict[str, int] = {}
+        for number, use in enumerate(weight_uses(trace, roles(trace))):
+            turn.setdefault(use.parameter, number)
+
+        def first(group: Group) -> int:
+            makers = [turn.get(member.name, len(turn)) for member in group.members if self.makes(member)]
+            return min(makers, default=len(turn))
+
+        return tuple(sorted(unit_groups(trace), key=first))
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """Effective parameters and floating-point buffers, float64, by full name."""
+        found = {}
+        for name, tensor in [*self.plain.named_parameters(), *self.plain.named_buffers()]:
+            if tensor.is_floating_point():
+                place = self.places.get(name)
+                kept = place.mask if place is not None and place.has_mask else None
+                values = tensor.detach() if kept is None else tensor.detach().masked_fill(~kept, 0)
+                found[name] = values.cpu().double()
+        return found
+
+    @cached_property
+    def signatures(self) -> list[FloatArray]:
+        """What the units of each group are connected to, `[units, features]`, whatever order any units have."""
+        return signatures(self.tensors, self.groups)
+
+    def makes(self, member: Member) -> bool:
+        """Whether a group's units are the rows of that weight, and not what it reads."""
+        place = self.places.get(member.name)
+        if place is None:
+            return False
+        index = torch.arange(place.weight.shape[member.axis])
+        along = index.view([-1 if axis == member.axis else 1 for axis in range(place.weight.ndim)])
+        rows = place.by_unit(along.expand(place.weight.shape)).flatten(1)
+        return bool((rows == rows[:, :1]).all())
+
+    def rows(self, name: str, tensors: Mapping[str, Tensor]) -> FloatArray:
+        """A weight's units as vectors, `[units, n]`."""
+        return unit_vectors(self.places[name].by_unit(tensors[name]).numpy())
+
+
+def matched_units(a: Units, b: Units, measure: DistanceMeasure) -> list[IntArray]:
+    """Match the units of every group one to one.
+
+    Groups are matched in the order of the forward pass, each by the mean distance of its units in those weights that
+    make them and read only what is matched already; a residual stream is matched once, by the layer that begins it.
+    Among equally good matchings that one wins whose units are connected most alike.
+
+    Args:
+        a: A network.
+        b: Another of the same architecture.
+        measure: Of the distance of two units.
+
+    Returns:
+        For each group of `a`, `[units]`: the unit of `b` for each of `a`'s.
+    """
+    tensors, matchings, matched = b.tensors, [], set[int]()
+    for number, (group, other) in enumerate(zip(a.groups, b.groups, strict=True)):
+        costs = [
+            measure.between_units(a.rows(member.name, a.tensors)[places], b.rows(member.name, tensors)[places])
+            for member in _deciding(a, number, matched)
+            for places in member.index.T.numpy()
+        ]
+        cost = np.mean(costs, axis=0) if costs else np.zeros((group.size, group.size))
+        alike = partial(bray_curtis, a.signatures[number], b.signatures[number])
+        matching = assign_breaking_ties(cost, alike)
+        matchings.append(matching)
+        tensors = permuted(tensors, [other], [torch.from_numpy(matching)])
+        matched.add(number)
+    return matchings
+
+
+def aligned(b: Units, matchings: Sequence[IntArray]) -> dict[str, Tensor]:
+    """The tensors of the second network with its units in the order of those that they were matched with."""
+    return permuted(b.tensors, b.groups, [torch.from_numpy(matching) for matching in matchings])
+
+
+def matching_of(b: Units, name: str, matchings: Sequence[IntArray]) -> IntArray:
+    """The unit of `b` for each of a weight's units; a unit that is in no group stays where it is."""
+    order = np.arange(b.places[name].units)
+    for group, matching in zip(b.groups, matchings, strict=True):
+        for member in group.members:
+            if member.name == name and b.makes(member):
+                places = member.index.numpy()
+                order[places] = places[matching]
+    return order
+
+
+def bray_curtis(a: FloatArray, b: FloatArray, rows_a: IntArray, rows_b: IntArray) -> FloatArray:
+    """Bray-Curtis dissimilarity `sum |a - b| / sum (a + b)` of non-negative rows, in [0, 1]; 0 if both are zero."""
+    a, b = a[rows_a], b[rows_b]
+    apart = cdist(a, b, "cityblock")
+    together = a.sum(axis=1)[:, None] + b.sum(axis=1)[None, :]
+    return cast(FloatArray, np.divide(apart, together, out=np.zeros_like(apart), where=together > 0))
+
+
+def _deciding(units: Units, number: int, matched: set[int]) -> list[Member]:
+    """The weights by which a group is matched: those that read what is matched, or else all that make its units."""
+    group_of = [{member.name for member in group.members if not units.makes(member)} for group in units.groups]
+    makers = [member for member in units.groups[number].members if units.makes(member) and member.rows is None]
+    ready = [
+        member
+        for member in makers
+        if all(other in matched for other, readers in enumerate(group_of) if member.name in readers)
+    ]
+    return ready or makers
+
+
+def signatures(tensors: Mapping[str, Tensor], groups: Sequence[Group]) -> list[FloatArray]:
+    """Describe what every unit is connected to, whatever order the units of any group have.
+
+    Each unit starts as all others of its group and takes in, round by round, the features of what it reads and feeds,
+    weighted by the strengths of the connections (colour refinement with real numbers). Inputs, outputs and positions
+    have features of their own, drawn once, the same for all networks.
+
+    Args:
+        tensors: Effective parameters and buffers, by full name.
+        groups: Of the network.
+
+    Returns:
+        For each group `[units, 16]`, non-negative.
+    """
+    features = [np.ones((group.size, _FEATURES)) for group in groups]
+    for _ in range(_ROUNDS):
+        found = [0.5 * own for own in features]
+        for name, axis, others, message in _messages(tensors, groups, features):
+            del others
+            for number, group in enumerate(groups):
+                for member in group.members:
+                    if (member.name, member.axis) == (name, axis) and member.rows is None:
+                        found[number] += sum(
+                            message[places] * weight for places, weight in _blocks(member.index.numpy())
+                        )
+        features = [_scaled(own) for own in found]
+    return features
+
+
+def _messages(
+    tensors: Mapping[str, Tensor], groups: Sequence[Group], features: Sequence[FloatArray]
+) -> Iterator[tuple[str, int, int | None, FloatArray]]:
+    """For every axis with units what its places take in from the other axes, `[places, features]`."""
+    axes: dict[str, dict[int, FloatArray]] = {}
+    uneven: set[str] = set()
+    for number, group in enumerate(groups):
+        for member in group.members:
+            if member.rows is not None:
+                uneven.add(member.name)
+                continue
+            size = tensors[member.name].shape[member.axis]
+            along = axes.setdefault(member.name, {}).setdefault(member.axis, _drawn(member.name, member.axis, size))
+            for places, weight in _blocks(member.index.numpy()):
+                along[places] = features[number] * weight
+    for name, of_axis in axes.items():
+        strengths = _strengths(tensors[name].numpy())
+        for axis in of_axis:
+            others = [other for other in range(strengths.ndim) if other != axis and strengths.shape[other] > 1]
+            other = next(
+                (o for o in others if o in of_axis), max(others, key=lambda o: strengths.shape[o], default=None)
+            )
+            rows = np.moveaxis(strengths, axis, 0)
+            if other is None:
+                taken = rows.reshape(len(rows), 1) * np.ones((1, _FEATURES))
+            else:
+                rows = np.moveaxis(strengths, (axis, other), (0, 1)).reshape(len(rows), strengths.shape[other], -1)
+                # Columns of a convolution in groups mean something else in each.
+                there = np.ones((rows.shape[1], _FEATURES)) if name in uneven else of_axis.get(other)
+                there = _drawn(name, other, rows.shape[1]) if there is None else there
+                taken = rows @ _factors(rows.shape[2]) @ there
+            mixed = np.roll(_scaled(taken), 1, axis=1) * _drawn(name, axis, 1)
+            yield name, axis, other, mixed
+
+
+def _strengths(values: FloatArray) -> FloatArray:
+    """Non-negative, with a factor for the sign: units that differ in nothing else would look the same."""
+    return np.where(values > 0, values, -0.618 * values)
+
+
+def _factors(places: int) -> FloatArray:
+    return np.sqrt(1 + np.arange(places) / places)
+
+
+def _blocks(index: IntArray) -> Iterator[tuple[IntArray, float]]:
+    yield from zip(index.T, _factors(index.shape[1]).tolist(), strict=True)
+
+
+def _drawn(name: str, axis: int, size: int) -> FloatArray:
+    generator = named_generator("features of places", name, axis, seed=0)
+    features: FloatArray = torch.rand(size, _FEATURES, generator=generator, dtype=torch.float64).numpy()
+    return features + 0.5
+
+
+def _scaled(values: FloatArray) -> FloatArray:
+    largest = values.max(initial=0)
+    return values / largest if largest > 0 else values
