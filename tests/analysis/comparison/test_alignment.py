@@ -44,9 +44,7 @@ def test_a_relabelled_copy_is_at_distance_0_a_hundred_times(name: str, measure: 
 
 
 @pytest.mark.parametrize("density", [1.0, 0.3])
-@pytest.mark.parametrize(
-    "name", ["resnet20", "resnet20 padded", "wide", "vit", "swin", "small_unet", "shufflenet"]
-)
+@pytest.mark.parametrize("name", ["resnet20", "resnet20 padded", "wide", "vit", "swin", "small_unet", "shufflenet"])
 def test_a_relabelled_copy_of_a_published_architecture_is_at_distance_0(name: str, density: float) -> None:
     network, shape = NETWORKS[name]()
     sparse(randomised(network), density)
