@@ -199,7 +199,9 @@ class NetworkComparison(Callback):
         unmasked = {place.mask_key: torch.ones_like(place.mask) for place in masked(network).values()}
         initial.load_state_dict({**unmasked, **self._initial}, strict=False)
         device = next(network.parameters()).device
-        return {"initial": initial} | {_reference_name(path): load_network(path).to(device) for path in self.references}
+        return {"initial": initial} | {
+            _reference_name(path): _load_like(network, path).to(device) for path in self.references
+        }
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -212,9 +214,17 @@ class NetworkComparison(Callback):
 
 def _require_reference(network: nn.Module, path: str) -> None:
     try:
-        require_comparable(network, load_network(path))
+        require_comparable(network, _load_like(network, path))
     except SparsityError as error:
         raise SparsityError(f"cannot compare with {path}: {error}") from error
+
+
+def _load_like(network: nn.Module, path: str) -> nn.Module:
+    """A network from a file, of our own classes or else of the trained network's."""
+    try:
+        return load_network(path)
+    except SparsityError:
+        return load_network(path, network=network)
 
 
 def _reference_name(path: str) -> str:

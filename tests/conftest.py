@@ -52,7 +52,9 @@ def sparsity(
                 code = stop.code if isinstance(stop.code, int) else 1
         out, err = capfd.readouterr()
         # Lightning's log goes to the stderr of the moment it was imported.
-        return Outcome(code, out, caplog.text + err)
+        # What torch tells of its own tracing is for torch's debuggers.
+        ours = [record for record in caplog.records if not record.name.startswith("torch.")]
+        return Outcome(code, out, "".join(f"{caplog.handler.format(record)}\n" for record in ours) + err)
 
     return run
 

@@ -146,7 +146,8 @@ def detect_kind(state: State) -> Kind:
         return found
     known = "; ".join(f"{kind} ({layout.keys})" for kind, layout in LAYOUTS.items())
     raise SparsityError(
-        f"its keys ({', '.join(list(state)[:3])}, ...) are of no known layout; expected one of these: {known}"
+        f"its keys ({', '.join(list(state)[:3])}, ...) are of no known layout; expected one of these: {known}; of "
+        "another class, which a file cannot name, give the network (--network my_module.MyNetwork)"
     )
 
 

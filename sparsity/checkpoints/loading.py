@@ -1,7 +1,9 @@
 """From a checkpoint file of any known kind to one of our networks."""
 
+import copy
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import get_args
 
 import torch
@@ -12,10 +14,23 @@ from sparsity.checkpoints.mask_forms import as_bool
 from sparsity.checkpoints.network_files import FilePath, NetworkFile, read_network_file
 from sparsity.checkpoints.networks import NetworkConfig, build_network, infer_config, read_config
 from sparsity.errors import SparsityError
-from sparsity.masks import SUFFIX, Place, add_masks, add_masks_of, maskable, masked, masks, set_mask
+from sparsity.masks import (
+    SUFFIX,
+    Place,
+    add_masks,
+    add_masks_of,
+    is_mask_key,
+    maskable,
+    masked,
+    masks,
+    remove_masks,
+    set_mask,
+)
 
 
-def load_network(path: FilePath, kind: Kind | None = None, mask: MaskChoice = "effective") -> nn.Module:
+def load_network(
+    path: FilePath, kind: Kind | None = None, mask: MaskChoice = "effective", network: nn.Module | None = None
+) -> nn.Module:
     """Read a network from a checkpoint of this package or of another program whose layout is known (`Kind`).
 
     Foreign networks become an `FC`, `ResNet` or `VGG` with the same outputs, up to Gem-Miner's final log-softmax, which
@@ -29,6 +44,8 @@ def load_network(path: FilePath, kind: Kind | None = None, mask: MaskChoice = "e
         kind: Who wrote it; by default its keys tell.
         mask: For Gem-Miner: the `effective` mask `flag * (scores > 0.5)`, which its forward pass uses, or the `flag`
             alone. Before the search every flag is set, and the effective mask keeps the half with the higher scores.
+        network: Of the file's architecture, if its class is not one of ours, which a file cannot name; a copy of it
+            is filled, and itself left unchanged.
 
     Returns:
         The network on the CPU, in training mode like every new module, with masks; pruned weights are zero.
@@ -40,10 +57,10 @@ def load_network(path: FilePath, kind: Kind | None = None, mask: MaskChoice = "e
         raise SparsityError(f"kind must be one of {', '.join(get_args(Kind))}, not {kind!r}")
     if mask not in get_args(MaskChoice):
         raise SparsityError(f"mask must be one of {', '.join(get_args(MaskChoice))}, not {mask!r}")
-    checkpoint = read_network_file(path)
+    checkpoint = read_network_file(path, names=() if network is None else network.state_dict())
     checkpoint.say()
     try:
-        return _network(checkpoint, kind, mask)
+        return _network(checkpoint, kind, mask) if network is None else _filled(network, checkpoint, kind, mask)
     except SparsityError as error:
         raise SparsityError(f"cannot read a network from {os.fspath(path)}: {error}") from error
 
@@ -111,6 +128,20 @@ def _network(checkpoint: NetworkFile, kind: Kind | None, mask: MaskChoice) -> nn
     return network
 
 
+def _filled(network: nn.Module, checkpoint: NetworkFile, kind: Kind | None, mask: MaskChoice) -> nn.Module:
+    network = copy.deepcopy(network).cpu().train()
+    remove_masks(network)
+    expected = network.state_dict()
+    state: State = checkpoint.state
+    if kind is not None or not expected.keys() <= state.keys():
+        with suppress(SparsityError):  # of no known layout: what is wrong with it shows below
+            state = translate(state, detect_kind(state) if kind is None else kind, mask)
+    state = with_batch_counters(state, expected)
+    _require_tensors_of(network, state)
+    _fill(network, state)
+    return network
+
+
 def _least_layers(config: NetworkConfig) -> int:
     """How many layers a network has at least, told before any is made."""
     depth, blocks = (config["init_args"].get(name) for name in ("depth", "blocks"))
@@ -124,7 +155,7 @@ def _require_tensors_of(network: nn.Module, state: State) -> None:
     Raises:
         SparsityError: Names the first that does not fit.
     """
-    masks = {place.mask_key for place in maskable(network).values()}
+    masks = {key for key in state if is_mask_key(key, state)}
     expected, name = network.state_dict(), type(network).__name__
     if missing := sorted(expected.keys() - state.keys()):
         raise SparsityError(f"{missing[0]!r}, which the {name} needs, is missing, as are {len(missing) - 1} others")
@@ -143,13 +174,10 @@ def _fill(network: nn.Module, state: State) -> None:
     Of a network that was saved without masks, what is zero is pruned, layers of zeros alone included: nothing of it is
     about to train.
     """
-    places = maskable(network)
-    found = {name: state[place.mask_key] for name, place in places.items() if place.mask_key in state}
-    keys = {place.mask_key for place in places.values()}
-    network.load_state_dict({key: tensor for key, tensor in state.items() if key not in keys})
-    if found:
-        add_masks_of(network, state)
-        add_masks(network, exclude=[name for name in places if name not in found])
+    network.load_state_dict({key: tensor for key, tensor in state.items() if not is_mask_key(key, state)})
+    add_masks_of(network, state)
+    if found := {name: state[place.mask_key].bool() for name, place in masked(network).items()}:
+        add_masks(network, exclude=[name for name in maskable(network) if name not in found])
         set_mask(network, found)
         return
     add_masks(network)

@@ -45,8 +45,8 @@ def infer_config(state: State) -> NetworkConfig:
         return {"class_path": "sparsity.networks.VGG", "init_args": _vgg_arguments(state)}
     raise SparsityError(
         f"its layers ({', '.join(list(state)[:3])}, ...) are neither those of an FC (fc1, fc2, ...) nor of a ResNet or "
-        "WideResNet (conv, bn, blocks.0.conv1, ..., fc) nor of a VGG (layers.0.conv, ..., fc); build a network of "
-        "another class yourself and load the file's state_dict"
+        "WideResNet (conv, bn, blocks.0.conv1, ..., fc) nor of a VGG (layers.0.conv, ..., fc); of another class, which "
+        "a file cannot name, give the network (--network my_module.MyNetwork)"
     )
 
 

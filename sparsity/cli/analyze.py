@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from rich.text import Text
+from torch import nn
 
 from sparsity.analysis.activations.responses import Point
 from sparsity.analysis.comparison.measures import MEASURES, pair_means
@@ -23,6 +24,7 @@ from sparsity.checkpoints.loading import load_network
 from sparsity.cli.parser import OneSentenceParser, add_options_of, command_parser
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.evaluation import measure_accuracy, read_test_images
+from sparsity.graph.sample import Given
 from sparsity.runs.folder import CHECKPOINTS, RunFolder
 
 T = TypeVar("T")
@@ -49,6 +51,8 @@ def analyze(
     checkpoints: list[str],
     output: str,
     names: list[str] | None = None,
+    network: nn.Module | None = None,
+    input_shape: list[int] | None = None,
     data: LightningDataModule | None = None,
     images: int = 600,
     align: Align = "independent",
@@ -65,9 +69,12 @@ def analyze(
         checkpoints: Files of this program, SynFlow's, Gem-Miner's, OpenLTH or others, mixed; or a run's folder.
         output: A new or empty folder.
         names: Of the networks in tables and figures, one per checkpoint. Default: from the paths.
+        network: Of the checkpoints' architecture, if its class is not one of ours: my_module.MyNetwork, or a function
+            that returns one, such as torchvision.models.resnet18. A checkpoint cannot name it, you can.
+        input_shape: Of one sample, if neither network nor data say it.
         data: Test images to correlate activations on and to measure accuracy, for example MNIST.
         images: How many test images to correlate activations on.
-        align: Match each layer on its own, or propagate a layer's matching into the next one (chains only).
+        align: Match each layer on its own, or propagate matchings along the forward pass.
         point: Take activations after the nonlinearity, before it, or of bare filters.
         mask: For Gem-Miner's files: the mask its forward pass uses, or the flags alone.
         figures: Files to draw figures into: png for looking at, pdf for print, or none, which is quickest.
@@ -78,22 +85,26 @@ def analyze(
     require_whole_number("images", images, at_least=1)
     checkpoints = [checkpoint_in(path) for path in checkpoints]
     names = _names(checkpoints, names)
-    networks = {name: load_network(path, mask=mask).eval() for name, path in zip(names, checkpoints, strict=True)}
-    require_alignable(networks, align)
+    networks = {
+        name: load_network(path, mask=mask, network=network).eval()
+        for name, path in zip(names, checkpoints, strict=True)
+    }
+    given: Given = input_shape if input_shape is not None else _shape_of_images(data, networks)
+    require_alignable(networks, align, given)
     folder = claim_folder(output)
-    topologies = {name: topology(network) for name, network in _tracked(networks.items(), "networks")}
+    topologies = {name: topology(found, given) for name, found in _tracked(networks.items(), "networks")}
     summaries = {name: {"checkpoint": path, **summary(topologies[name])}
                  for name, path in zip(names, checkpoints, strict=True)}  # fmt: skip
     inputs, labels = read_test_images(data)
     if labels is not None:
-        for name, network in networks.items():
-            summaries[name]["test_accuracy"] = measure_accuracy(network, inputs, labels)
+        for name, found in networks.items():
+            summaries[name]["test_accuracy"] = measure_accuracy(found, inputs, labels)
 
     groups = comparable_groups(networks)
     if len(groups) > 1:
         print("Networks of different architectures are compared among their own:", *map(list, groups), sep="\n  ")
     comparisons = [
-        compare(group, None if labels is None else inputs[:images], align, point, _tracked_pairs)
+        compare(group, None if labels is None else inputs[:images], align, point, _tracked_pairs, given)
         for group in groups
         if len(group) > 1
     ]
@@ -109,6 +120,13 @@ def analyze(
         save_figures(folder, [figures], networks, of_groups, comparisons, None if labels is None else inputs[:images])
     _print_tables(summaries, comparisons)
     print(f"written to {folder}")
+
+
+def _shape_of_images(data: LightningDataModule | None, networks: Mapping[str, nn.Module]) -> Given:
+    """What the data say of one image, where not all networks say it themselves."""
+    if all(getattr(network, "input_shape", None) is not None for network in networks.values()):
+        return None
+    return getattr(data, "input_shape", None)
 
 
 def checkpoint_in(path: str) -> str:

@@ -93,3 +93,9 @@ def coordinates(factor: Factor, axes: Sequence[int]) -> Tensor:
             along = torch.arange(size).view([-1 if p == place else 1 for p in range(factor.nodes.ndim)])
             key = key * size + along
     return key
+
+
+def on_axis(vector: Labelled, axis: int, rank: int) -> Labelled:
+    """A vector along one axis of a larger value."""
+    size = tuple(vector.shape[0] if place == axis else 1 for place in range(rank))
+    return Labelled(size, tuple(Factor((axis,), factor.nodes) for factor in vector.factors), vector.is_uniform)

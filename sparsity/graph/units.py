@@ -16,6 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from sparsity.graph.labels import ANY
+from sparsity.graph.tie_rules import ties_of
 from sparsity.graph.ties import Ties
 from sparsity.graph.trace import Trace
 
@@ -65,7 +66,7 @@ def unit_groups(trace: Trace) -> tuple[Group, ...]:
     Args:
         trace: A network's graph.
     """
-    ties = Ties(trace)
+    ties = ties_of(trace)
     if not ties.count:
         return ()
     classes = _classes(ties)

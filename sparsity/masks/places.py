@@ -248,6 +248,6 @@ def _is_asked(module: nn.Module, name: str) -> bool:
 
 def _is_gpt_linear(module: nn.Module) -> bool:
     """Whether it is Hugging Face's Conv1D, told without importing what is not installed everywhere."""
-    return any(
-        kind.__name__ == "Conv1D" and kind.__module__.startswith("transformers") for kind in type(module).__mro__
-    )
+    is_called_so = any(kind.__name__ == "Conv1D" for kind in type(module).__mro__)
+    weight = module._parameters.get("weight")
+    return is_called_so and weight is not None and weight.ndim == 2 and getattr(module, "nf", None) == weight.shape[1]

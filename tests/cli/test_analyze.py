@@ -1,6 +1,7 @@
 """`analyze` and `convert`, through the command line."""
 
 import csv
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 
 from sparsity.cli.analyze_figures import names_of_files
 from sparsity.interop import load_network, save_checkpoint
@@ -204,3 +206,62 @@ def test_a_runs_folder_stands_for_its_best_checkpoint(
         outcome = sparsity("analyze", "run", "--output", f"out_{name}")
         assert outcome.code == 0, outcome.err
         assert f"run is a folder; its network is run/checkpoints/{name}.ckpt" in outcome.out
+
+
+OWN = """
+from torch import nn
+
+class Own(nn.Module):
+    def __init__(self, width: int = 6) -> None:
+        super().__init__()
+        self.conv, self.back = nn.Conv2d(1, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, images):
+        found = self.conv(images).relu()
+        return self.head((found + self.back(found)).mean((2, 3)))
+"""
+
+
+def test_networks_of_ones_own_class_are_analysed_if_the_user_names_it(
+    sparsity: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_net.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    make = importlib.import_module("own_net").Own
+    paths = [tmp_path / f"{name}.pt" for name in "ab"]
+    for seed, path in enumerate(paths):
+        torch.manual_seed(seed)
+        network = make(width=7)
+        add_masks(network)
+        set_mask(network, {name: torch.rand(mask.shape) < 0.5 for name, mask in masks(network).items()})
+        torch.save(network.state_dict(), path)
+    named = ["--network", "own_net.Own", "--network.width", "7"]
+    out = tmp_path / "out"
+    outcome = sparsity("analyze", *paths, *named, "--data", "Digits", "--align", "propagate", "--output", out)
+    assert outcome.code == 0, outcome.err
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["b"]["density"] == pytest.approx(density(network))
+    assert len(rows(out / "distances.csv")) == 3 * 3
+
+    outcome = sparsity("analyze", *paths, *named, "--output", tmp_path / "unsaid")
+    assert outcome.code == 2
+    assert "Own does not say what it takes; give input_shape" in outcome.err
+    outcome = sparsity("analyze", *paths, *named, "--input_shape", "[1,9,9]", "--figures", "none",
+                       "--output", tmp_path / "said")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    outcome = sparsity("analyze", *paths, "--output", tmp_path / "unnamed")
+    assert outcome.code == 2
+    assert "another class, which a file cannot name, give the network" in outcome.err
+    outcome = sparsity("analyze", *paths, "--network", "own_net.Own", "--output", tmp_path / "wide")
+    assert outcome.code == 2
+    assert "must be shaped [6, 1, 3, 3], not [7, 1, 3, 3]" in outcome.err
+
+
+def test_networks_of_torchvision_are_named_by_their_functions(sparsity: Any, tmp_path: Path) -> None:
+    path = tmp_path / "squeezed.pt"
+    torch.save(torchvision.models.squeezenet1_1(num_classes=3).state_dict(), path)
+    outcome = sparsity("analyze", path, "--network", "torchvision.models.squeezenet1_1", "--network.num_classes", "3",
+                       "--input_shape", "[3,64,64]", "--figures", "none", "--output", tmp_path / "out")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["squeezed"]["effective_density"] == 1

@@ -49,7 +49,7 @@ NETWORKS: dict[str, Callable[[], tuple[nn.Module, tuple[int, ...]]]] = {
     "vgg": lambda: (VGG(depth=11), (3, 32, 32)),
     "wide": lambda: (WideResNet(depth=10, widen=1), (3, 32, 32)),
     "vit": lambda: (ViT(), (3, 32, 32)),
-    **{name: (lambda name=name: (image_network(name), IMAGE[1:])) for name in IMAGE_NETWORKS},
+    **{name: (lambda name=name: (copy.deepcopy(image_network(name)), IMAGE[1:])) for name in IMAGE_NETWORKS},
     **{name: (lambda make=make: (make(), (1, 6, 6))) for name, make in LAYERS.items()},
     **{
         name: (lambda name=name: (STRANGERS[name](), STRANGERS[name]().input_shape))

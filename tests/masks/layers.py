@@ -10,10 +10,9 @@ from torch import Tensor, nn
 class Conv1D(nn.Module):
     """As Hugging Face writes it: a Linear whose weight is `[in, out]`."""
 
-    __module__ = "transformers.pytorch_utils"
-
     def __init__(self, units: int, inputs: int) -> None:
         super().__init__()
+        self.nf = units
         self.weight = nn.Parameter(torch.randn(inputs, units) / inputs**0.5)
         self.bias = nn.Parameter(torch.zeros(units))
 

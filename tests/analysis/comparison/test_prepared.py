@@ -1,6 +1,6 @@
 """Of each network that is compared everything is read once, however many pairs it is in."""
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from itertools import combinations
 from typing import Any
@@ -49,6 +49,7 @@ def calls(networks: dict[str, FC], monkeypatch: pytest.MonkeyPatch) -> Counter[s
     monkeypatch.setattr(prepared, "layer_masks", counting("masks read", prepared.layer_masks))
     graphs = sparsity.graph.architecture
     monkeypatch.setattr(graphs, "trace", counting("traces", graphs.trace))
+    monkeypatch.setattr(graphs, "_traces", OrderedDict())
     monkeypatch.setattr(prepared, "outgoing_signatures", counting("descriptions", prepared.outgoing_signatures))
     for network in networks.values():
         network.register_forward_hook(lambda *_: counted.update(["forward passes"]))
