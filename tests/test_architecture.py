@@ -1,6 +1,7 @@
 """The arrows of the house: who may know whom, and how long a module may be."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -92,3 +93,11 @@ def test_only_plotting_draws(name: str) -> None:
         found = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         found += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         assert not any(one.split(".")[0] == "matplotlib" for one in found)
+
+
+def test_every_package_is_in_the_wheel() -> None:
+    listed = re.findall(
+        r'^    "(sparsity[\w.]*)",$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    packages = {name for name, path in MODULES.items() if path.name == "__init__.py"}
+    assert {name.removesuffix(".__init__").replace("__init__", "sparsity") for name in packages} == set(listed)
