@@ -109,6 +109,6 @@ def synaptic_flow(flow: Flow, parameters: Mapping[str, Tensor], buffers: Mapping
         raise SparsityError("the flow depends on none of the given parameters")
     gradients = torch.autograd.grad(total, list(scored.values()), allow_unused=True, materialize_grads=True)
     return {
-        name: gradient.mul_(weight.detach()).abs_()
+        name: gradient.detach().mul_(weight.detach()).abs_()
         for (name, weight), gradient in zip(scored.items(), gradients, strict=True)
     }

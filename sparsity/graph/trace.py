@@ -63,6 +63,8 @@ def trace(network: nn.Module, sample: Sample) -> Trace:
         warnings.simplefilter("ignore")  # about what export does to recurrent layers, which is undone here
         fast_attention = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
+        for module in network.modules():
+            module._compiled_call_impl = None  # `evaluating` puts it back
         try:
             _return_tensors(network)
             program = torch.export.export(network, args, kwargs, strict=False)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.sparse import coo_array
+from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
@@ -125,9 +125,9 @@ def _classes(ties: Ties) -> npt.NDArray[np.intp]:
     """By node the unit that it belongs to; that of node 0 never moves."""
     edges = torch.cat(ties.edges, dim=1) if ties.edges else torch.zeros(2, 0, dtype=torch.int64)
     edges = edges[:, (edges != ANY).all(dim=0)]
-    a, b = np.unique(edges.numpy(), axis=1)
+    a, b = np.unique(edges.numpy(), axis=1).astype(np.int32)  # older versions of SciPy join nothing by longer ones
     nodes = ties.count + 1
-    graph = coo_array((np.ones(len(a), dtype=np.int8), (a, b)), shape=(nodes, nodes))
+    graph = csr_array((np.ones(len(a)), (a, b)), shape=(nodes, nodes))
     labels: npt.NDArray[np.intp] = connected_components(graph, directed=False)[1].astype(np.intp)
     return labels
 

@@ -208,7 +208,7 @@ class SynapticFlow:
             if not flow.requires_grad:
                 raise SparsityError(f"no output of {type(network).__name__} depends on its masked weights")
             gradients = _gradients(flow, self._weights)
-        return {name: gradients[name].mul_(weight.detach()).abs_() for name, weight in self._weights.items()}
+        return {name: gradients[name].detach().mul_(weight.detach()).abs_() for name, weight in self._weights.items()}
 
 
 def sums_are_finite(saliency: Saliency) -> Tensor:
