@@ -6,7 +6,7 @@ would under- and overflow, every value is cut back to 0 or 1 on the way forward,
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -62,12 +62,7 @@ def effective(trace: Trace, kept: Kept, buffers: Mapping[str, Tensor] | None = N
     Raises:
         SparsityError: If an operation's connections are not known, or a mask does not fit.
     """
-    run = _Pass(trace, kept, buffers or {}, local=False)
-    found = dict(zip(run.patterns, run.gradients(), strict=True))
-    return {
-        name: mask & False if found.get(name) is None else mask & (cast(Tensor, found[name]) > 0)
-        for name, mask in kept.items()
-    }
+    return {name: kept[name] & marks for name, marks in _marked(trace, kept, buffers, local=False).items()}
 
 
 def read(trace: Trace, kept: Kept, buffers: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
@@ -84,12 +79,7 @@ def read(trace: Trace, kept: Kept, buffers: Mapping[str, Tensor] | None = None) 
     Raises:
         SparsityError: As `effective`.
     """
-    run = _Pass(trace, kept, buffers or {}, local=True)
-    found = dict(zip(run.patterns, run.gradients(), strict=True))
-    return {
-        name: torch.zeros_like(mask) if found.get(name) is None else cast(Tensor, found[name]) > 0
-        for name, mask in kept.items()
-    }
+    return _marked(trace, kept, buffers, local=True)
 
 
 def units(trace: Trace, kept: Kept, buffers: Mapping[str, Tensor] | None = None) -> dict[str, Units]:
@@ -135,6 +125,16 @@ def receptive_fields(trace: Trace, parameter: str, places: Sequence[int]) -> Ten
     of_one_unit = answers.movedim(1 if is_map else -1, 0)[0].flatten()
     seen = [torch.autograd.grad(of_one_unit[place], start.depends, retain_graph=True)[0][0] > 0 for place in places]
     return torch.stack(seen)
+
+
+def _marked(trace: Trace, kept: Kept, buffers: Mapping[str, Tensor] | None, local: bool) -> dict[str, Tensor]:
+    """Where the output's dependence on the input goes through weights, bool, shaped like the masks."""
+    run = _Pass(trace, kept, buffers or {}, local)
+    found = dict(zip(run.patterns, run.gradients(), strict=True))
+    return {
+        name: torch.zeros_like(mask) if (gradient := found.get(name)) is None else gradient > 0
+        for name, mask in kept.items()
+    }
 
 
 class _Pass:

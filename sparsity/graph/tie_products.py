@@ -63,7 +63,7 @@ def _contracted(ties: Ties, equation: str, operands: Sequence[Labelled]) -> Labe
     spread = [_lettered(operand, word, every) for operand, word in zip(operands, letters, strict=True)]
     summed = {every.index(letter) for letter in every if letter not in result}
     kept: list[Factor] = []
-    for _, factor in ties.met(spread, whole):
+    for factor in ties.met(spread, whole):
         if not set(factor.axes) & summed:
             kept.append(factor)
         elif rest := [axis for axis in factor.axes if axis not in summed]:
@@ -92,7 +92,7 @@ def _convolution(ties: Ties, node: fx.Node, name: str) -> Any:
         if factor.axes != (1,):
             ties.bind(factor, factor.axes)
     if groups == 1:
-        _columns(ties, by_axis.get(channels), reads, size)
+        _columns(ties, by_axis.get(channels), reads)
         made = by_axis.get(units)
         out = Labelled(size, (Factor((1,), made.nodes),) if made is not None else ())
     else:
@@ -103,7 +103,7 @@ def _convolution(ties: Ties, node: fx.Node, name: str) -> Any:
     return out
 
 
-def _columns(ties: Ties, column: Factor | None, reads: Labelled, size: Sequence[int]) -> None:
+def _columns(ties: Ties, column: Factor | None, reads: Labelled) -> None:
     if column is None:
         return
     if reads.factors:
@@ -144,8 +144,6 @@ def _grouped(
         if each > 1:
             columns = torch.cat([ties.nodes_of(name, each, 1, group) for group in range(groups)])
             ties.edges.append(torch.stack([columns, incoming]))
-            if not reads.factors:
-                ties.bounds.append((columns, torch.arange(channels)))
     if each == 1:  # a channel and what is made of it move together
         ties.edges.append(torch.stack([units, incoming.repeat_interleave(size[1] // channels)]))
     else:

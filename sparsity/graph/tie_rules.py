@@ -147,8 +147,7 @@ def _normalisation(ties: Ties, node: fx.Node, name: str) -> Any:
             _group(ties, given, named["num_groups"] if "num_groups" in named else named["group"])
     else:
         _mixed(ties, given, set(range(rank - len(named["normalized_shape"]), rank)))
-    whole = ties.joined(node, [given, *others]) if isinstance(node.meta.get("val"), Tensor) else None
-    return ties.unknown(node) if whole is None else whole
+    return ties.joined(node, [given, *others])
 
 
 def _group(ties: Ties, given: Labelled, groups: int) -> None:

@@ -66,16 +66,15 @@ class Ties:
         """An operation element by element, with broadcasting."""
         size = tuple(shape(node))
         aligned = [_broadcast(operand, len(size)) for operand in operands]
-        free = [factor for _, factor in self.met(aligned, size)]
-        return Labelled(size, without_shadows(free), all(operand.is_uniform for operand in operands))
+        return Labelled(size, without_shadows(self.met(aligned, size)), all(operand.is_uniform for operand in operands))
 
-    def met(self, operands: Sequence[Labelled], size: Sequence[int]) -> list[tuple[Labelled, Factor]]:
+    def met(self, operands: Sequence[Labelled], size: Sequence[int]) -> list[Factor]:
         """Tie the factors of aligned values that are multiplied or added element by element, before anything is summed.
 
         Where another value varies along an axis of a factor and has none there itself, the factor is bound.
 
         Returns:
-            The factors that are not bound to their places altogether, each with its value.
+            The factors that are not bound to their places altogether.
         """
         free = []
         for number, operand in enumerate(operands):
@@ -94,7 +93,7 @@ class Ties:
                 if bare:
                     self.bind(factor, sorted(bare))
                 if bare != set(factor.axes):
-                    free.append((operand, factor))
+                    free.append(factor)
         return free
 
     def tie(self, one: Factor, other: Factor, size: Sequence[int]) -> None:

@@ -19,6 +19,7 @@ from sparsity.graph.labels import ANY
 from sparsity.graph.tie_rules import ties_of
 from sparsity.graph.ties import Ties
 from sparsity.graph.trace import Trace
+from sparsity.masks import SUFFIX
 
 _Hash = npt.NDArray[np.uint64]
 
@@ -103,7 +104,7 @@ def permuted(state: Mapping[str, Tensor], groups: Sequence[Group], permutations:
     found = dict(state)
     for group, order in zip(groups, permutations, strict=True):
         for member in group.members:
-            for name in (member.name, f"{member.name}_mask"):
+            for name in (member.name, member.name + SUFFIX):
                 if name in found:
                     found[name] = _moved(found[name], member, order)
     return found

@@ -98,7 +98,7 @@ class Units:
         return unit_vectors(self.places[name].by_unit(tensors[name]).numpy())
 
 
-def matched_units(a: Units, b: Units, measure: DistanceMeasure) -> list[IntArray]:
+def matched_units(a: Units, b: Units, measure: DistanceMeasure) -> tuple[list[IntArray], dict[str, Tensor]]:
     """Match the units of every group one to one.
 
     Groups are matched in the order of the forward pass, each by the mean distance of its units in those weights that
@@ -111,7 +111,7 @@ def matched_units(a: Units, b: Units, measure: DistanceMeasure) -> list[IntArray
         measure: Of the distance of two units.
 
     Returns:
-        For each group of `a`, `[units]`: the unit of `b` for each of `a`'s.
+        For each group of `a`, `[units]`: the unit of `b` for each of `a`'s; and the tensors of `b` in that order.
     """
     tensors, matchings, matched = b.tensors, [], set[int]()
     for number, (group, other) in enumerate(zip(a.groups, b.groups, strict=True)):
@@ -126,12 +126,7 @@ def matched_units(a: Units, b: Units, measure: DistanceMeasure) -> list[IntArray
         matchings.append(matching)
         tensors = permuted(tensors, [other], [torch.from_numpy(matching)])
         matched.add(number)
-    return matchings
-
-
-def aligned(b: Units, matchings: Sequence[IntArray]) -> dict[str, Tensor]:
-    """The tensors of the second network with its units in the order of those that they were matched with."""
-    return permuted(b.tensors, b.groups, [torch.from_numpy(matching) for matching in matchings])
+    return matchings, tensors
 
 
 def matching_of(b: Units, name: str, matchings: Sequence[IntArray]) -> IntArray:
@@ -182,8 +177,7 @@ def signatures(tensors: Mapping[str, Tensor], groups: Sequence[Group]) -> list[F
     features = [np.ones((group.size, _FEATURES)) for group in groups]
     for _ in range(_ROUNDS):
         found = [0.5 * own for own in features]
-        for name, axis, others, message in _messages(tensors, groups, features):
-            del others
+        for name, axis, message in _messages(tensors, groups, features):
             for number, group in enumerate(groups):
                 for member in group.members:
                     if (member.name, member.axis) == (name, axis) and member.rows is None:
@@ -196,7 +190,7 @@ def signatures(tensors: Mapping[str, Tensor], groups: Sequence[Group]) -> list[F
 
 def _messages(
     tensors: Mapping[str, Tensor], groups: Sequence[Group], features: Sequence[FloatArray]
-) -> Iterator[tuple[str, int, int | None, FloatArray]]:
+) -> Iterator[tuple[str, int, FloatArray]]:
     """For every axis with units what its places take in from the other axes, `[places, features]`."""
     axes: dict[str, dict[int, FloatArray]] = {}
     uneven: set[str] = set()
@@ -226,7 +220,7 @@ def _messages(
                 there = _drawn(name, other, rows.shape[1]) if there is None else there
                 taken = rows @ _factors(rows.shape[2]) @ there
             mixed = np.roll(_scaled(taken), 1, axis=1) * _drawn(name, axis, 1)
-            yield name, axis, other, mixed
+            yield name, axis, mixed
 
 
 def _strengths(values: FloatArray) -> FloatArray:

@@ -6,7 +6,7 @@ import numpy as np
 from torch import nn
 
 from sparsity.analysis.assignment import assign, assign_breaking_ties
-from sparsity.analysis.comparison.alignment import aligned, bray_curtis, matched_units, matching_of
+from sparsity.analysis.comparison.alignment import bray_curtis, matched_units, matching_of
 from sparsity.analysis.comparison.measures import distance_measures
 from sparsity.analysis.comparison.prepared import Align, Prepared
 from sparsity.analysis.comparison.results import LayerDistance, NetworkDistance
@@ -131,8 +131,7 @@ def _by_groups(a: Prepared, b: Prepared, measure: str) -> list[LayerDistance]:
     first, second = a.units, b.units
     assert first is not None
     assert second is not None
-    matchings = matched_units(first, second, distance_measures()[measure])
-    tensors = aligned(second, matchings)
+    matchings, tensors = matched_units(first, second, distance_measures()[measure])
     distances = []
     for name in first.places:
         rows_a, rows_b = first.rows(name, first.tensors), second.rows(name, tensors)
