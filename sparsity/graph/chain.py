@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import cast
 
 import numpy as np
 
@@ -54,33 +53,41 @@ def outgoing_signatures(weights: Sequence[Array]) -> list[FloatArray]:
         One array `[units, n + 1 + outputs]` for every layer but the last, n being the weights of a first-layer unit.
         Rows are non-negative; a unit without outgoing weights has zeros.
     """
-    strengths = [_strengths(weight, len(before)) for before, weight in pairwise(weights)]
+    strengths = [_fed(weight, len(before)) for before, weight in pairwise(weights)]
     outputs, inputs = len(weights[-1]), math.prod(weights[0].shape[1:])
-    seen = _scaled(_strengths(weights[0], inputs))
+    seen = scaled(_fed(weights[0], inputs))
     targets = []
     for strength in strengths:
         targets.append(np.hstack([seen, np.ones((len(seen), 1)), np.zeros((len(seen), outputs))]))
-        seen = _scaled(strength @ seen)
+        seen = scaled(strength @ seen)
     targets.append(np.hstack([np.zeros((outputs, inputs)), np.ones((outputs, 1)), np.eye(outputs)]))
     feeds = [np.zeros_like(targets[-1])]
     for strength, target in zip(reversed(strengths), reversed(targets), strict=False):
-        feeds.append(_scaled(strength.T @ (target + feeds[-1])))
+        feeds.append(scaled(strength.T @ (target + feeds[-1])))
     return feeds[:0:-1]
 
 
-def _strengths(weight: Array, units_before: int) -> FloatArray:
+def _fed(weight: Array, units_before: int) -> FloatArray:
     """How strongly each unit of the layer before feeds each unit, `[units, units_before]`, non-negative.
 
     Places in a kernel (or in a flattened map) and signs have factors of their own, all between 0.6 and 1.5, or
     units that differ in nothing else, as they do in binary and signed-constant networks, would look the same.
     """
     blocks = unit_vectors(weight).reshape(len(weight), units_before, -1)
-    places = blocks.shape[2]
-    factors = np.sqrt(1 + np.arange(places) / places)
-    return cast(FloatArray, np.where(blocks > 0, blocks, -0.618 * blocks) @ factors)
+    return connection_strengths(blocks) @ place_factors(blocks.shape[2])
 
 
-def _scaled(strengths: FloatArray) -> FloatArray:
+def connection_strengths(weights: FloatArray) -> FloatArray:
+    """Non-negative, with a factor for the sign: units that differ in nothing else would look the same."""
+    return np.where(weights > 0, weights, -0.618 * weights)
+
+
+def place_factors(places: int) -> FloatArray:
+    """A factor of its own for each of some places, `[places]`, between 1 and 1.5."""
+    return np.sqrt(1 + np.arange(places) / places)
+
+
+def scaled(strengths: FloatArray) -> FloatArray:
     """Scale to a maximum of 1: path strengths grow and shrink exponentially with depth."""
     largest = strengths.max(initial=0)
     return strengths / largest if largest > 0 else strengths

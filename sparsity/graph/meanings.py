@@ -93,11 +93,15 @@ def meaning(node: fx.Node) -> Meaning:
     Raises:
         SparsityError: Names an operation that is not known, and where it is.
     """
-    name = packet_name(node.target)
-    found = MEANINGS.get(name) or MEANINGS.get(getattr(node.target, "__name__", "").strip("_"))
+    found = known_meaning(node)
     if found is None:
         raise unknown(node)
     return found
+
+
+def known_meaning(node: fx.Node) -> Meaning | None:
+    """What a node's operation means; None if it is not known."""
+    return MEANINGS.get(packet_name(node.target)) or MEANINGS.get(getattr(node.target, "__name__", "").strip("_"))
 
 
 def unknown(node: fx.Node, why: str = "") -> SparsityError:

@@ -21,7 +21,7 @@ def moved(ties: Ties, node: fx.Node, name: str) -> Any:
     if any(ties.roles.get(a) in (Role.ACTIVATION, Role.LABEL) for a in node.all_input_nodes[1:]):
         return ties.unknown(node)
     source = next((a for a in node.all_input_nodes if isinstance(ties.values.get(a), Labelled | list)), None)
-    if source is None or node.all_input_nodes[0] is not source:
+    if source is None or node.all_input_nodes[0] is not source or not ties.holds(node.all_input_nodes[1:]):
         return ties.unknown(node)
     given = ties.values[source]
     if isinstance(given, list):  # one of several
@@ -41,7 +41,7 @@ def moved(ties: Ties, node: fx.Node, name: str) -> Any:
                 for i, v in enumerate(value)
             ]
         return given.moved(value.shape, run)
-    except (RuntimeError, NotImplementedError, KeyError, TypeError):  # not for whole numbers, or unheld constants
+    except RuntimeError:  # torch has the operation for floating-point numbers only, and labels are whole ones
         if "upsample" in name:
             return along_positions(ties, node, given, tuple(value.shape))
         return ties.unknown(node)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, fx
 
 from sparsity.graph.labels import Factor, Labelled, on_axis
-from sparsity.graph.meanings import MEANINGS, Meaning, Role
+from sparsity.graph.meanings import Meaning, Role, known_meaning
 from sparsity.graph.nodes import arguments, named_arguments, packet_name, shape
 from sparsity.graph.tie_moves import along_positions, moved
 from sparsity.graph.tie_products import product
@@ -50,21 +50,18 @@ def _placeholder(ties: Ties, node: fx.Node) -> Any:
 def _run(ties: Ties, node: fx.Node) -> Any:
     if ties.roles[node] == Role.CONSTANT:
         return _run_constant(ties, node)
-    name = packet_name(node.target)
-    kind = MEANINGS.get(name) or MEANINGS.get(getattr(node.target, "__name__", "").strip("_"))
-    value = node.meta.get("val")
+    kind, value = known_meaning(node), node.meta.get("val")
     rule = None if kind is None else _RULES.get(kind)
     if rule is None or (not isinstance(value, Tensor) and kind != Meaning.MOVE):
         return ties.unknown(node)
-    return rule(ties, node, name)
+    return rule(ties, node, packet_name(node.target))
 
 
 def _run_constant(ties: Ties, node: fx.Node) -> Any:
-    try:
-        given = fx.map_arg((node.args, dict(node.kwargs)), lambda argument: ties.constants[argument])
-        found = node.target(*given[0], **given[1])  # type: ignore[operator]
-    except Exception:  # a constant whose values are not held
+    if not ties.holds(node.all_input_nodes):
         return ties.unknown(node)
+    given = fx.map_arg((node.args, dict(node.kwargs)), lambda argument: ties.constants[argument])
+    found = node.target(*given[0], **given[1])  # type: ignore[operator]
     ties.constants[node] = found
     return _of_values(found) if isinstance(found, Tensor) else found
 

@@ -57,6 +57,10 @@ class Ties:
             self._next += size
         return self._of_tensor[key]
 
+    def holds(self, nodes: Sequence[fx.Node]) -> bool:
+        """Whether the values of all these are known: constants, but those that floating-point buffers enter."""
+        return all(node in self.constants for node in nodes)
+
     def rows_of(self, name: str, group: int) -> slice:
         """The rows that a group of a grouped convolution's weight is."""
         rows = self.rows[name]

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from sparsity.analysis.assignment import assign_breaking_ties
 from sparsity.analysis.comparison.measures import DistanceMeasure
-from sparsity.graph.architecture import traced
+from sparsity.graph.chain import connection_strengths, place_factors, scaled
 from sparsity.graph.layers import analysed, parameter_names, without_parametrisations
 from sparsity.graph.meanings import roles
-from sparsity.graph.sample import Given, sample_of
+from sparsity.graph.sample import Given, trace_of
 from sparsity.graph.units import Group, Member, permuted, unit_groups
 from sparsity.graph.weight_uses import weight_uses
 from sparsity.graph.weights import FloatArray, IntArray, unit_vectors
@@ -55,7 +55,7 @@ class Units:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """Its groups, in the order in which a forward pass makes their units."""
-        trace = traced(self.plain, sample_of(self.network, self.input_shape))
+        trace = trace_of(self.plain, self.input_shape)
         turn: dict[str, int] = {}
         for number, use in enumerate(weight_uses(trace, roles(trace))):
             turn.setdefault(use.parameter, number)
@@ -85,13 +85,13 @@ class Units:
 
     def makes(self, member: Member) -> bool:
         """Whether a group's units are the rows of that weight, and not what it reads."""
-        place = self.places.get(member.name)
-        if place is None:
-            return False
-        index = torch.arange(place.weight.shape[member.axis])
-        along = index.view([-1 if axis == member.axis else 1 for axis in range(place.weight.ndim)])
-        rows = place.by_unit(along.expand(place.weight.shape)).flatten(1)
-        return bool((rows == rows[:, :1]).all())
+        return member.axis in self._unit_axes.get(member.name, ())
+
+    @cached_property
+    def _unit_axes(self) -> dict[str, tuple[int, ...]]:
+        """Of each weight the axes along which a unit has a single place."""
+        return {name: tuple(filter(partial(_is_of_units, place), range(place.weight.ndim)))
+                for name, place in self.places.items()}  # fmt: skip
 
     def rows(self, name: str, tensors: Mapping[str, Tensor]) -> FloatArray:
         """A weight's units as vectors, `[units, n]`."""
@@ -140,6 +140,13 @@ def matching_of(b: Units, name: str, matchings: Sequence[IntArray]) -> IntArray:
     return order
 
 
+def _is_of_units(place: Place, axis: int) -> bool:
+    shape = place.weight.shape
+    along = torch.arange(shape[axis]).view([-1 if other == axis else 1 for other in range(len(shape))])
+    rows = place.by_unit(along.expand(shape)).flatten(1)
+    return bool((rows == rows[:, :1]).all())
+
+
 def bray_curtis(a: FloatArray, b: FloatArray, rows_a: IntArray, rows_b: IntArray) -> FloatArray:
     """Bray-Curtis dissimilarity `sum |a - b| / sum (a + b)` of non-negative rows, in [0, 1]; 0 if both are zero."""
     a, b = a[rows_a], b[rows_b]
@@ -175,73 +182,76 @@ def signatures(tensors: Mapping[str, Tensor], groups: Sequence[Group]) -> list[F
         For each group `[units, 16]`, non-negative.
     """
     features = [np.ones((group.size, _FEATURES)) for group in groups]
+    connections = _connections(tensors, groups)
     for _ in range(_ROUNDS):
-        found = [0.5 * own for own in features]
-        for name, axis, message in _messages(tensors, groups, features):
-            for number, group in enumerate(groups):
-                for member in group.members:
-                    if (member.name, member.axis) == (name, axis) and member.rows is None:
-                        found[number] += sum(
-                            message[places] * weight for places, weight in _blocks(member.index.numpy())
-                        )
-        features = [_scaled(own) for own in found]
+        messages = _messages(tensors, groups, connections, features)
+        features = [
+            scaled(
+                0.5 * own
+                + sum(
+                    messages[member.name, member.axis][places] * factor
+                    for member in group.members
+                    if member.rows is None
+                    for places, factor in _blocks(member.index.numpy())
+                )
+            )
+            for group, own in zip(groups, features, strict=True)
+        ]
     return features
 
 
+def _connections(
+    tensors: Mapping[str, Tensor], groups: Sequence[Group]
+) -> dict[tuple[str, int], tuple[int | None, FloatArray]]:
+    """For every axis with units the axis that its places take in from, and how strongly, `[places, places there]`."""
+    found: dict[tuple[str, int], tuple[int | None, FloatArray]] = {}
+    with_units = {(member.name, member.axis) for group in groups for member in group.members if member.rows is None}
+    for name, axis in sorted(with_units):
+        strengths = connection_strengths(tensors[name].numpy())
+        others = [other for other in range(strengths.ndim) if other != axis and strengths.shape[other] > 1]
+        longest = max(others, key=lambda o: strengths.shape[o], default=None)
+        other = next((o for o in others if (name, o) in with_units), longest)
+        if other is None:
+            found[name, axis] = None, np.moveaxis(strengths, axis, 0).reshape(strengths.shape[axis], 1)
+        else:
+            rows = np.moveaxis(strengths, (axis, other), (0, 1))
+            rows = rows.reshape(*rows.shape[:2], -1)
+            found[name, axis] = other, rows @ place_factors(rows.shape[2])
+    return found
+
+
 def _messages(
-    tensors: Mapping[str, Tensor], groups: Sequence[Group], features: Sequence[FloatArray]
-) -> Iterator[tuple[str, int, FloatArray]]:
+    tensors: Mapping[str, Tensor],
+    groups: Sequence[Group],
+    connections: Mapping[tuple[str, int], tuple[int | None, FloatArray]],
+    features: Sequence[FloatArray],
+) -> dict[tuple[str, int], FloatArray]:
     """For every axis with units what its places take in from the other axes, `[places, features]`."""
-    axes: dict[str, dict[int, FloatArray]] = {}
-    uneven: set[str] = set()
-    for number, group in enumerate(groups):
+    # Columns of a convolution in groups mean something else in each.
+    uneven = {member.name for group in groups for member in group.members if member.rows is not None}
+    along: dict[tuple[str, int], FloatArray] = {}
+    for group, own in zip(groups, features, strict=True):
         for member in group.members:
-            if member.rows is not None:
-                uneven.add(member.name)
-                continue
-            size = tensors[member.name].shape[member.axis]
-            along = axes.setdefault(member.name, {}).setdefault(member.axis, _drawn(member.name, member.axis, size))
-            for places, weight in _blocks(member.index.numpy()):
-                along[places] = features[number] * weight
-    for name, of_axis in axes.items():
-        strengths = _strengths(tensors[name].numpy())
-        for axis in of_axis:
-            others = [other for other in range(strengths.ndim) if other != axis and strengths.shape[other] > 1]
-            other = next(
-                (o for o in others if o in of_axis), max(others, key=lambda o: strengths.shape[o], default=None)
-            )
-            rows = np.moveaxis(strengths, axis, 0)
-            if other is None:
-                taken = rows.reshape(len(rows), 1) * np.ones((1, _FEATURES))
-            else:
-                rows = np.moveaxis(strengths, (axis, other), (0, 1)).reshape(len(rows), strengths.shape[other], -1)
-                # Columns of a convolution in groups mean something else in each.
-                there = np.ones((rows.shape[1], _FEATURES)) if name in uneven else of_axis.get(other)
-                there = _drawn(name, other, rows.shape[1]) if there is None else there
-                taken = rows @ _factors(rows.shape[2]) @ there
-            mixed = np.roll(_scaled(taken), 1, axis=1) * _drawn(name, axis, 1)
-            yield name, axis, mixed
-
-
-def _strengths(values: FloatArray) -> FloatArray:
-    """Non-negative, with a factor for the sign: units that differ in nothing else would look the same."""
-    return np.where(values > 0, values, -0.618 * values)
-
-
-def _factors(places: int) -> FloatArray:
-    return np.sqrt(1 + np.arange(places) / places)
+            if member.rows is None:
+                size = tensors[member.name].shape[member.axis]
+                there = along.setdefault((member.name, member.axis), _drawn(member.name, member.axis, size))
+                for places, factor in _blocks(member.index.numpy()):
+                    there[places] = own * factor
+    found = {}
+    for (name, axis), (other, strengths) in connections.items():
+        if other is None or name in uneven:
+            there = np.ones((strengths.shape[1], _FEATURES))
+        else:
+            there = along.get((name, other), _drawn(name, other, strengths.shape[1]))
+        found[name, axis] = np.roll(scaled(strengths @ there), 1, axis=1) * _drawn(name, axis, 1)
+    return found
 
 
 def _blocks(index: IntArray) -> Iterator[tuple[IntArray, float]]:
-    yield from zip(index.T, _factors(index.shape[1]).tolist(), strict=True)
+    yield from zip(index.T, place_factors(index.shape[1]).tolist(), strict=True)
 
 
 def _drawn(name: str, axis: int, size: int) -> FloatArray:
     generator = named_generator("features of places", name, axis, seed=0)
     features: FloatArray = torch.rand(size, _FEATURES, generator=generator, dtype=torch.float64).numpy()
     return features + 0.5
-
-
-def _scaled(values: FloatArray) -> FloatArray:
-    largest = values.max(initial=0)
-    return values / largest if largest > 0 else values

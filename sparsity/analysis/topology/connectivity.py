@@ -7,10 +7,9 @@ import torch
 from torch import nn
 
 from sparsity.analysis.records import PER_UNIT
-from sparsity.graph.architecture import traced
 from sparsity.graph.layers import analysed, parameter_names, without_parametrisations
 from sparsity.graph.reachability import effective, read
-from sparsity.graph.sample import Given, sample_of
+from sparsity.graph.sample import Given, trace_of
 from sparsity.graph.weights import BoolArray, layer_masks
 
 
@@ -107,13 +106,12 @@ class _Reachability:
     """Boolean passes over a network's graph, and what they say of each weight."""
 
     def __init__(self, network: nn.Module, input_shape: Given) -> None:
-        sample = sample_of(network, input_shape)
         network = without_parametrisations(network)
         places = analysed(network)
         self.masks = layer_masks(network)
         names = parameter_names(network)
         kept = {names[p.weight]: p.from_units(torch.from_numpy(self.masks[name])) for name, p in places.items()}
-        trace = traced(network, sample)
+        trace = trace_of(network, input_shape)
         buffers = {name: buffer.detach().cpu() for name, buffer in network.named_buffers()}
         self.effective: dict[str, BoolArray] = {}
         self.no_output: dict[str, BoolArray] = {}

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from sparsity.errors import SparsityError
-from sparsity.graph.architecture import traced
 from sparsity.graph.layers import parameter_names, without_parametrisations
 from sparsity.graph.multiply_adds import activation_products, positions, weight_products
-from sparsity.graph.sample import Given, sample_of
+from sparsity.graph.sample import Given, trace_of
 from sparsity.masks import maskable, masked, unmasked_weights
 
 
@@ -57,9 +56,8 @@ def multiply_adds(network: nn.Module, input_shape: Given = None) -> MultiplyAdds
     Raises:
         SparsityError: If nobody says what the network takes, or it cannot be traced.
     """
-    sample = sample_of(network, input_shape)
     plain = without_parametrisations(network)
-    trace = traced(plain, sample)
+    trace = trace_of(plain, input_shape)
     names = parameter_names(plain)
     counted = positions(trace)
     places = masked(plain) or maskable(plain)
