@@ -5,6 +5,7 @@ Everything works on state dicts; no file is read and no network is built in this
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -212,6 +213,23 @@ def with_batch_counters(state: State, names: Collection[str]) -> dict[str, Tenso
     counters = {name: name.replace(_COUNTER, "running_mean") for name in names if name.endswith(f".{_COUNTER}")}
     new = {name: torch.tensor(0) for name, mean in counters.items() if name not in state and mean in state}
     return {**state, **new}
+
+
+def translated_for(
+    state: State, names: Collection[str], kind: Kind | None = None, mask: MaskChoice = "effective"
+) -> dict[str, Tensor]:
+    """What is another program's by our names, for a network that is there; what is not, as it is.
+
+    Args:
+        state: Tensors by name; left unchanged.
+        names: All that the network has.
+        kind: Who wrote it; by default its keys tell, if not all tensors have the network's names already.
+        mask: As in `translate`.
+    """
+    if kind is not None or not all(key in state for key in names if not is_mask_key(key, names)):
+        with suppress(SparsityError):  # of no known layout: what is wrong with it, the network's own names show
+            state = translate(state, detect_kind(state) if kind is None else kind, mask)
+    return with_batch_counters(state, names)
 
 
 def _kept(layer: str, name: str, tensors: State, mask: MaskChoice) -> Tensor | None:

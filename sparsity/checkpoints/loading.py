@@ -3,13 +3,20 @@
 import copy
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
-from sparsity.checkpoints.layouts import Kind, MaskChoice, State, detect_kind, translate, with_batch_counters
+from sparsity.checkpoints.layouts import (
+    Kind,
+    MaskChoice,
+    State,
+    detect_kind,
+    translate,
+    translated_for,
+    with_batch_counters,
+)
 from sparsity.checkpoints.mask_forms import as_bool
 from sparsity.checkpoints.network_files import FilePath, NetworkFile, read_network_file
 from sparsity.checkpoints.networks import NetworkConfig, build_network, infer_config, read_config
@@ -131,12 +138,7 @@ def _network(checkpoint: NetworkFile, kind: Kind | None, mask: MaskChoice) -> nn
 def _filled(network: nn.Module, checkpoint: NetworkFile, kind: Kind | None, mask: MaskChoice) -> nn.Module:
     network = copy.deepcopy(network).cpu().train()
     remove_masks(network)
-    expected = network.state_dict()
-    state: State = checkpoint.state
-    if kind is not None or not expected.keys() <= state.keys():
-        with suppress(SparsityError):  # of no known layout: what is wrong with it shows below
-            state = translate(state, detect_kind(state) if kind is None else kind, mask)
-    state = with_batch_counters(state, expected)
+    state = translated_for(checkpoint.state, network.state_dict(), kind, mask)
     _require_tensors_of(network, state)
     _fill(network, state)
     return network

@@ -2,16 +2,14 @@
 
 import os
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
 
-from torch import Tensor, nn
+from torch import nn
 
-from sparsity.checkpoints.layouts import detect_kind, translate, with_batch_counters
+from sparsity.checkpoints.layouts import translated_for
 from sparsity.checkpoints.network_files import FilePath, read_network_file
 from sparsity.checkpoints.reading import shape_in_words
 from sparsity.errors import SparsityError
-from sparsity.masks import SUFFIX, add_masks, mask_keys, masked, remove_masks, set_mask
+from sparsity.masks import SUFFIX, add_masks, is_mask_key, mask_keys, masked, remove_masks, set_mask
 
 
 def load_weights(network: nn.Module, path: FilePath) -> None:
@@ -28,13 +26,13 @@ def load_weights(network: nn.Module, path: FilePath) -> None:
     expected = network.state_dict()
     file = read_network_file(path, names=expected)
     file.say()
-    found = with_batch_counters(_translated(file.state, expected), expected)
+    found = translated_for(file.state, expected)
     masks = {key: name for name, key in mask_keys(network).items()}
     for key in [*expected, *found]:
         there, here = found.get(key), expected.get(key)
         if there is None and key in masks:
             continue
-        if here is None and key.endswith(SUFFIX) and key.removesuffix(SUFFIX) in expected:
+        if here is None and is_mask_key(key, expected):
             raise SparsityError(
                 f"{os.fspath(path)} has a mask for {key.removesuffix(SUFFIX)!r}, which is not masked here; take it out "
                 "of model.exclude, or name it in model.include"
@@ -60,12 +58,3 @@ def load_weights(network: nn.Module, path: FilePath) -> None:
             stacklevel=2,
         )
     set_mask(network, {masks[key]: found[key].bool() for key in masks.keys() & found.keys()})
-
-
-def _translated(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Another program's tensors by our names; ours, and those of no known program, as they are."""
-    if all(key in state for key in expected if not key.endswith(SUFFIX)):
-        return state
-    with suppress(SparsityError):
-        return translate(state, detect_kind(state))
-    return state
