@@ -319,8 +319,6 @@ def _move(own: _Rewriting, node: fx.Node) -> Any:
             if isinstance(arguments(node)[1], fx.Node)
             else own.held(torch.full(shape(node), abs(float(arguments(node)[1]))))
         )
-    if name in ("view", "_unsafe_view"):  # what is no longer computed may lie otherwise in memory
-        return own.call(aten.reshape.default, own.new[arguments(node)[0]], arguments(node)[1])
     if any(own.roles[argument] == Role.LABEL for argument in node.all_input_nodes):
         return own.held(torch.ones(shape(node)))
     return own.copied(node)

@@ -37,6 +37,8 @@ def normal_form(graph: fx.Graph, returned: Collection[str], held: Collection[fx.
             _replace(node, written_out(node, name))
         elif name == "scaled_dot_product_attention":
             node.replace_all_uses_with(_attention(node, held))
+        elif node.target in (aten.view.default, aten._unsafe_view.default):  # written out, numbers may lie otherwise
+            node.target = aten.reshape.default
         elif name == "native_dropout":  # drawn in evaluation mode too
             _replace(node, (node.all_input_nodes[0],))
         elif name == "_native_batch_norm_legit_no_training":

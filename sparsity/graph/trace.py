@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
 from typing import Any
 
 import torch
@@ -66,8 +65,7 @@ def trace(network: nn.Module, sample: Sample) -> Trace:
         for module in network.modules():
             module._compiled_call_impl = None  # `evaluating` puts it back
         try:
-            _return_tensors(network)
-            program = torch.export.export(network, args, kwargs, strict=False)
+            program = torch.export.export(_TensorsOnly(network), args, kwargs, strict=False)
             if not inplace_by_rewriting(program.graph):
                 program = program.run_decompositions({})
         except torch.OutOfMemoryError:
@@ -97,15 +95,16 @@ def _refusal(network: nn.Module, error: Exception) -> SparsityError:
     return SparsityError(f"{type(network).__name__} cannot be traced: {reason}")
 
 
-def _return_tensors(network: nn.Module) -> None:
-    """Let a network return a tuple of the tensors in its output, of whatever kind it is; `evaluating` undoes it."""
-    forward = network.forward
+class _TensorsOnly(nn.Module):
+    """Returns a tuple of the tensors in a network's output, of whatever kind it is."""
 
-    @wraps(forward)
-    def tensors_only(*args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
-        return tuple(tensors_in(forward(*args, **kwargs)))
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.training = network.training
 
-    network.__dict__["forward"] = tensors_only
+    def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
+        return tuple(tensors_in(self.network(*args, **kwargs)))
 
 
 @contextmanager
@@ -135,7 +134,8 @@ def _read(network: nn.Module, program: torch.export.ExportedProgram) -> Trace:
     constants: dict[fx.Node, Tensor] = {}
     inputs: list[fx.Node] = []
     for spec in program.graph_signature.input_specs:
-        node, target = placeholders.get(getattr(spec.arg, "name", "")), spec.target
+        node = placeholders.get(getattr(spec.arg, "name", ""))
+        target = None if spec.target is None else spec.target.removeprefix("network.")
         if node is None:
             continue
         if spec.kind == InputKind.USER_INPUT:
@@ -149,7 +149,7 @@ def _read(network: nn.Module, program: torch.export.ExportedProgram) -> Trace:
             if not buffers_now[target].is_floating_point():
                 constants[node] = buffers_now[target].detach().clone()
         elif spec.kind == InputKind.CONSTANT_TENSOR and target is not None:
-            constants[node] = program.constants[target].detach()
+            constants[node] = program.constants[str(spec.target)].detach()
         else:
             raise SparsityError(f"it takes a {spec.kind.name.lower().replace('_', ' ')} that no weight enters")
     returned = {
