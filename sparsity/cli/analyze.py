@@ -20,7 +20,7 @@ from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.output import claim_folder, write_comparisons, write_json, write_topologies
 from sparsity.analysis.topology.network import summary, topology
 from sparsity.checkpoints.layouts import MaskChoice
-from sparsity.checkpoints.loading import load_network
+from sparsity.checkpoints.loading import load_like
 from sparsity.cli.parser import OneSentenceParser, add_options_of, command_parser
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.evaluation import measure_accuracy, read_test_images
@@ -69,8 +69,9 @@ def analyze(
         checkpoints: Files of this program, SynFlow's, Gem-Miner's, OpenLTH or others, mixed; or a run's folder.
         output: A new or empty folder.
         names: Of the networks in tables and figures, one per checkpoint. Default: from the paths.
-        network: Of the checkpoints' architecture, if its class is not one of ours: my_module.MyNetwork, or a function
-            that returns one, such as torchvision.models.resnet18. A checkpoint cannot name it, you can.
+        network: Of the checkpoints' architecture, if its class is not one of ours: my_module.MyNetwork, a function that
+            returns one, such as torchvision.models.resnet18, or a YAML file of class_path and init_args. A checkpoint
+            cannot name it, you can.
         input_shape: Of one sample, if neither network nor data say it.
         data: Test images to correlate activations on and to measure accuracy, for example MNIST.
         images: How many test images to correlate activations on.
@@ -85,10 +86,7 @@ def analyze(
     require_whole_number("images", images, at_least=1)
     checkpoints = [checkpoint_in(path) for path in checkpoints]
     names = _names(checkpoints, names)
-    networks = {
-        name: load_network(path, mask=mask, network=network).eval()
-        for name, path in zip(names, checkpoints, strict=True)
-    }
+    networks = {name: load_like(path, network, mask).eval() for name, path in zip(names, checkpoints, strict=True)}
     given: Given = input_shape if input_shape is not None else _shape_of_images(data, networks)
     require_alignable(networks, align, given)
     folder = claim_folder(output)
