@@ -64,7 +64,7 @@ Repeats = Mapping[str, Sequence[TrainedNetwork]]
 
 def read_runs(
     sources: Sequence[Source],
-    measure: Callable[[nn.Module], float] | None = None,
+    measure: Callable[[nn.Module], float | None] | None = None,
     track: Callable[[Sequence[Source]], Iterable[Source]] = iter,
     left_out: list[LeftOut] | None = None,
 ) -> list[TrainedNetwork]:
@@ -72,7 +72,8 @@ def read_runs(
 
     Args:
         sources: Where they lie.
-        measure: A network's test accuracy, for those that come without one; also tells which do not fit the data.
+        measure: A network's test accuracy, for those that come without one, None if it is unknown; also tells which
+            do not fit the data.
         track: Passes on the sources one by one; for a progress bar.
         left_out: Takes those that cannot be read, as long as there is another.
 
@@ -136,7 +137,7 @@ def setting_labels(settings: Iterable[Setting]) -> dict[Setting, str]:
     }
 
 
-def _read(source: Source, measure: Callable[[nn.Module], float] | None) -> TrainedNetwork:
+def _read(source: Source, measure: Callable[[nn.Module], float | None] | None) -> TrainedNetwork:
     network = load_network(source.checkpoint).eval()
     found = topology(network)
     measured = measure(network) if measure is not None else None
