@@ -53,27 +53,36 @@ def known_accuracy(network: nn.Module, images: Tensor, labels: Tensor | None) ->
     Raises:
         SparsityError: If the network cannot take images of this shape.
     """
+    try:
+        return _accuracy(network, images, labels)
+    except _NoAccuracyError as reason:
+        # From one place, so that Python says it once.
+        warnings.warn(f"accuracy is not measured and is left out: {reason}", stacklevel=1)
+    return None
+
+
+class _NoAccuracyError(Exception):
+    """Says why there is no such thing."""
+
+
+@torch.no_grad()
+def _accuracy(network: nn.Module, images: Tensor, labels: Tensor | None) -> float:
     if labels is None:
-        return _unknown("the labels are no class indices")
+        raise _NoAccuracyError("the labels are no class indices")
     hits = []
-    with torch.no_grad():
-        for x, y in zip(torch.split(images, 500), torch.split(labels, 500), strict=True):
-            try:
-                logits = logits_of(network(x))
-            except RuntimeError as error:
-                raise SparsityError(
-                    f"the data do not fit: {type(network).__name__} cannot take images of shape "
-                    f"{list(images.shape[1:])}"
-                ) from error
-            try:
-                require_labels(y, logits)
-            except SparsityError as error:
-                return _unknown(str(error))
-            hits.append((logits.argmax(1) == y).sum())
+    for x, y in zip(torch.split(images, 500), torch.split(labels, 500), strict=True):
+        try:
+            logits = logits_of(network(x))
+        except RuntimeError as error:
+            raise SparsityError(
+                f"the data do not fit: {type(network).__name__} cannot take images of shape {list(images.shape[1:])}"
+            ) from error
+        try:
+            require_labels(y, logits)
+        except SparsityError as error:
+            raise _NoAccuracyError(str(error)) from error
+        hits.append((logits.argmax(1) == y).sum())
     labelled = int((labels != NO_LABEL).sum())
-    return int(torch.stack(hits).sum()) / labelled if labelled else _unknown("no image has a label")
-
-
-def _unknown(reason: str) -> None:
-    # From one place, so that Python says it once.
-    warnings.warn(f"accuracy is not measured and is left out: {reason}", stacklevel=1)
+    if not labelled:
+        raise _NoAccuracyError("no image has a label")
+    return int(torch.stack(hits).sum()) / labelled
