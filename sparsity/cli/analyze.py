@@ -23,7 +23,7 @@ from sparsity.checkpoints.layouts import MaskChoice
 from sparsity.checkpoints.loading import load_like
 from sparsity.cli.parser import OneSentenceParser, add_options_of, command_parser
 from sparsity.errors import SparsityError, require_whole_number
-from sparsity.evaluation import measure_accuracy, read_test_images
+from sparsity.evaluation import known_accuracy, read_test_images
 from sparsity.graph.sample import Given
 from sparsity.runs.folder import CHECKPOINTS, RunFolder
 
@@ -94,18 +94,16 @@ def analyze(
     summaries = {name: {"checkpoint": path, **summary(topologies[name])}
                  for name, path in zip(names, checkpoints, strict=True)}  # fmt: skip
     inputs, labels = read_test_images(data)
-    if labels is not None:
+    if inputs is not None:
         for name, found in networks.items():
-            summaries[name]["test_accuracy"] = measure_accuracy(found, inputs, labels)
+            if (accuracy := known_accuracy(found, inputs, labels)) is not None:
+                summaries[name]["test_accuracy"] = accuracy
+    seen = None if inputs is None else inputs[:images]
 
     groups = comparable_groups(networks)
     if len(groups) > 1:
         print("Networks of different architectures are compared among their own:", *map(list, groups), sep="\n  ")
-    comparisons = [
-        compare(group, None if labels is None else inputs[:images], align, point, _tracked_pairs, given)
-        for group in groups
-        if len(group) > 1
-    ]
+    comparisons = [compare(group, seen, align, point, _tracked_pairs, given) for group in groups if len(group) > 1]
     # Nothing is written before now, so that data that do not fit leave the folder as empty as it has to be.
     write_topologies(folder, topologies)
     if comparisons:
@@ -115,7 +113,7 @@ def analyze(
         from sparsity.cli.analyze_figures import save_figures  # takes a second that `--help` should not
 
         of_groups = [{name: topologies[name] for name in group} for group in groups]
-        save_figures(folder, [figures], networks, of_groups, comparisons, None if labels is None else inputs[:images])
+        save_figures(folder, [figures], networks, of_groups, comparisons, seen)
     _print_tables(summaries, comparisons)
     print(f"written to {folder}")
 

@@ -18,7 +18,7 @@ from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.output import claim_folder
 from sparsity.atomic import write_atomically
 from sparsity.errors import require_whole_number
-from sparsity.evaluation import measure_accuracy, read_test_images
+from sparsity.evaluation import known_accuracy, read_test_images
 from sparsity.report.networks import Repeats, Setting, by_setting, compared, read_runs
 from sparsity.report.page import Section, figure, figures, page
 from sparsity.report.reading import read_network
@@ -67,14 +67,14 @@ def report(
     require_whole_number("images", images, at_least=1)
     sources = find_sources(paths, checkpoint)
     inputs, labels = read_test_images(data)
-    measure = None if labels is None else partial(measure_accuracy, images=inputs, labels=labels)
+    measure = None if inputs is None else partial(known_accuracy, images=inputs, labels=labels)
     left_out = list(sources.left_out)
     given = input_shape or getattr(data, "input_shape", None)
     read = partial(read_network, network=network, input_shape=given, trust_config=trust_config)
     settings = by_setting(read_runs(sources.finished, read, measure, partial(_tracked, what="networks"), left_out))
     missing = reasons(sources.unfinished, left_out)
     folder = claim_folder(output, PAGE)
-    seen = None if labels is None else inputs[:images]
+    seen = None if inputs is None else inputs[:images]
     comparisons = {
         setting: compare({run.name: run.network for run in runs}, seen, track=partial(_tracked, what="pairs"))
         for setting, runs in {key: compared(repeats) for key, repeats in settings.items()}.items()

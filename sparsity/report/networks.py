@@ -66,7 +66,7 @@ Repeats = Mapping[str, Sequence[TrainedNetwork]]
 def read_runs(
     sources: Sequence[Source],
     read: Callable[[Source], tuple[nn.Module, Given]] = read_network,
-    measure: Callable[[nn.Module], float] | None = None,
+    measure: Callable[[nn.Module], float | None] | None = None,
     track: Callable[[Sequence[Source]], Iterable[Source]] = iter,
     left_out: list[LeftOut] | None = None,
 ) -> list[TrainedNetwork]:
@@ -75,7 +75,8 @@ def read_runs(
     Args:
         sources: Where they lie.
         read: Of a source its network and what it takes, see `read_network`.
-        measure: A network's test accuracy, for those that come without one; also tells which do not fit the data.
+        measure: A network's test accuracy, for those that come without one, None if it is unknown; also tells which
+            do not fit the data.
         track: Passes on the sources one by one; for a progress bar.
         left_out: Takes those that cannot be read, as long as there is another.
 
@@ -142,7 +143,7 @@ def setting_labels(settings: Iterable[Setting]) -> dict[Setting, str]:
 def _read(
     source: Source,
     read: Callable[[Source], tuple[nn.Module, Given]],
-    measure: Callable[[nn.Module], float] | None,
+    measure: Callable[[nn.Module], float | None] | None,
 ) -> TrainedNetwork:
     network, given = read(source)
     found = topology(network, given)

@@ -5,6 +5,8 @@ Whatever of Lightning or jsonargparse this project needs beyond their public int
 """
 
 import warnings
+from collections import OrderedDict
+from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
@@ -14,6 +16,7 @@ from pytorch_lightning.__version__ import version
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.cli import LightningCLI, _get_module_type, _InstantiatorFn
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.utilities import CombinedLoader
 
 Versioned = TensorBoardLogger | CSVLogger
 """The loggers that have a folder for each version."""
@@ -32,6 +35,27 @@ def use_lean_loop(trainer: pl.Trainer) -> None:
 
         loop = trainer.fit_loop.epoch_loop
         trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, loop.min_steps, loop.max_steps)
+
+
+def training_loader(trainer: pl.Trainer) -> Any:
+    """The loader of the fit, or its several as one, of which nothing was taken yet."""
+    trainer.fit_loop.setup_data()
+    loader = trainer.train_dataloader
+    if isinstance(loader, list | tuple | Mapping):
+        return CombinedLoader(loader, trainer.fit_loop._combined_loader._mode)  # type: ignore[union-attr]
+    return loader
+
+
+def on_device(trainer: pl.Trainer, batch: Any) -> Any:
+    """What training makes of a batch of its loader: converted, transferred and changed by the hooks for that."""
+    batch = trainer.precision_plugin.convert_input(batch)
+    batch = trainer.lightning_module._on_before_batch_transfer(batch, dataloader_idx=0)
+    return trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+
+
+def step_arguments(trainer: pl.Trainer, batch: Any) -> tuple[Any, ...]:
+    """What `training_step` is called with for a first batch, which depends on its signature."""
+    return tuple(trainer.fit_loop.epoch_loop._build_kwargs(OrderedDict(), batch, 0).values())
 
 
 def instantiate(parser: ArgumentParser, config: Namespace, cli: LightningCLI | None = None) -> Namespace:

@@ -55,6 +55,25 @@ def test_networks_of_one_architecture_are_analysed_and_compared(sparsity: Any, t
     assert not list(out.glob("*.pdf"))
 
 
+@pytest.mark.filterwarnings("default:accuracy is not measured")
+@pytest.mark.parametrize("command", ["analyze", "report"])
+def test_accuracy_is_left_out_with_a_line_where_labels_do_not_fit_the_outputs(
+    command: str, sparsity: Any, tmp_path: Path
+) -> None:
+    paths = [tmp_path / f"{name}.ckpt" for name in "ab"]
+    for path in paths:
+        save_checkpoint(FC(num_classes=5, depth=2, width=8), path)
+    out = tmp_path / "out"
+    with pytest.warns(UserWarning, match="accuracy is not measured and is left out: labels go from 0 to 9, and"):
+        outcome = sparsity(command, *paths, "--output", out, "--data", "Digits", "--images", "50")
+    assert outcome.code == 0, outcome.err
+    if command == "analyze":
+        assert "test_accuracy" not in json.loads((out / "summary.json").read_text())["a"]
+        assert len(rows(out / "distances.csv")) == 3 * 2  # measures, layers
+    else:
+        assert (out / "index.html").exists()
+
+
 def test_one_network_alone_works_too(sparsity: Any, tmp_path: Path) -> None:
     path = sparse_checkpoint(tmp_path / "a.ckpt", 0)
     outcome = sparsity("analyze", path, "--output", tmp_path / "out", "--names", "mine")
