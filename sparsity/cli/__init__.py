@@ -11,6 +11,7 @@ from importlib import import_module
 
 COMMANDS = {
     "analyze": "Analyse and compare trained networks, ours and published ones.",
+    "benchmark": "Time trained networks: dense, with masks and compact.",
     "convert": "Turn another program's checkpoint into one of ours.",
     "report": "Write one page on studies, runs and published networks.",
     "study": "Run a grid of fits side by side, and write tables of results.",

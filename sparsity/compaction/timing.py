@@ -1,0 +1,152 @@
+"""How long a forward pass really takes: dense, with masks and compact, side by side in one run."""
+
+import copy
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sparsity.compaction.compact import compact
+from sparsity.compaction.engines import Engine, Run, prepared
+from sparsity.graph.sample import Given, sample_of
+from sparsity.graph.trace import Sample
+from sparsity.masks import maskable
+
+_SHORTEST = 0.02
+"""Seconds of passes one after the other that are measured at once: a clock tells shorter times badly."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The time of one forward pass.
+
+    Args:
+        variant: `dense`, `masked` or `compact`.
+        engine: What ran it.
+        threads: Of the processor; 0 on a GPU.
+        batch: Samples in one pass.
+        seconds: Of one pass, the median.
+        ratio: Of the dense network's time with torch itself, as many threads and samples; below 1 is faster.
+    """
+
+    variant: str
+    engine: Engine
+    threads: int
+    batch: int
+    seconds: float
+    ratio: float
+
+
+def variants(network: nn.Module, sample: Given = None) -> dict[str, nn.Module]:
+    """A network with all its weights, as it is, and compact; in evaluation mode.
+
+    Args:
+        network: With masks, or zeros; left unchanged.
+        sample: What it takes, see `sparsity.graph.sample`.
+
+    Raises:
+        SparsityError: As `compact`.
+    """
+    dense = copy.deepcopy(network).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for place in maskable(dense).values():
+            noise = torch.randn(place.weight.shape, generator=generator).to(place.weight) * 1e-3
+            place.weight.copy_(torch.where(place.weight == 0, noise, place.weight))
+    return {"dense": dense, "masked": copy.deepcopy(network).eval(), "compact": compact(network, sample).network}
+
+
+def timings(
+    networks: Mapping[str, nn.Module],
+    sample: Given = None,
+    engines: Sequence[Engine] = ("torch",),
+    batches: Sequence[int] = (1, 64),
+    threads: Sequence[int] = (1,),
+    repeats: int = 15,
+) -> list[Timing]:
+    """Time the forward passes of several networks with several engines, in turns.
+
+    Args:
+        networks: As of `variants`, `dense` among them; left unchanged.
+        sample: What they take, see `sparsity.graph.sample`.
+        engines: To run them with; one that has nothing to offer for a network is left out there.
+        batches: Numbers of samples in one pass, at least 1.
+        threads: Numbers of threads of the processor; of no meaning on a GPU, where there is one row.
+        repeats: Turns, of which the median is taken.
+
+    Raises:
+        SparsityError: If an engine is not here.
+    """
+    first = sample_of(networks["dense"], sample)
+    device = next(networks["dense"].parameters()).device
+    rows: list[tuple[str, Engine, int, int, float]] = []
+    for count in threads if device.type == "cpu" else [0]:
+        with _with_threads(count), torch.no_grad():
+            runs: dict[tuple[str, Engine], Run] = {}
+            for name, network in networks.items():
+                runs |= {(name, engine): run for engine in engines if (run := prepared(network, engine)) is not None}
+            for batch in batches:
+                found = _in_turns(runs, _batch(first, batch), device, repeats)
+                rows += [(name, engine, count, batch, seconds) for (name, engine), seconds in found.items()]
+    of_dense = {(count, batch): seconds for name, engine, count, batch, seconds in rows
+                if (name, engine) == ("dense", "torch")}  # fmt: skip
+    return [Timing(*row, ratio=row[4] / of_dense[row[2], row[3]]) for row in rows]
+
+
+def _in_turns(
+    runs: Mapping[tuple[str, Engine], Run], given: Sample, device: torch.device, repeats: int
+) -> dict[tuple[str, Engine], float]:
+    """Medians of the seconds of a pass; whatever else the machine does meets all of them alike."""
+    passes = {}
+    for key, run in runs.items():
+        for _ in range(3):  # what is done once, such as compiling, is over then
+            _seconds(run, given, device, 1)
+        passes[key] = max(1, round(_SHORTEST / max(_seconds(run, given, device, 1), 1e-6)))
+    found: dict[tuple[str, Engine], list[float]] = {key: [] for key in runs}
+    for _ in range(repeats):
+        for key, run in runs.items():
+            found[key].append(_seconds(run, given, device, passes[key]) / passes[key])
+    return {key: median(seconds) for key, seconds in found.items()}
+
+
+def _seconds(run: Run, given: Sample, device: torch.device, passes: int) -> float:
+    start = time.perf_counter()
+    for _ in range(passes):
+        run(given)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+@contextmanager
+def _with_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _batch(sample: Sample, size: int) -> Sample:
+    """Random numbers of a sample's shape, or the same sample again and again where it is not numbers."""
+    generator = torch.Generator().manual_seed(0)
+
+    def repeat(value: Any) -> Any:
+        if not isinstance(value, Tensor) or not value.ndim:
+            return value
+        if value.is_floating_point():
+            return torch.randn((size, *value.shape[1:]), generator=generator).to(value)
+        return value.repeat_interleave(size, 0)
+
+    if isinstance(sample, Tensor):
+        found: Sample = repeat(sample)
+        return found
+    if isinstance(sample, Mapping):
+        return {name: repeat(value) for name, value in sample.items()}
+    return tuple(repeat(value) for value in sample)
