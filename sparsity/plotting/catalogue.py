@@ -51,6 +51,7 @@ class FirstLayer(NamedTuple):
 
 SECTIONS = {
     "accuracy": "Accuracy against density",
+    "real-size": "Accuracy against real size",
     "training": "Training",
     "density": "Where weights are kept",
     "clusters": "Weight clusters",
@@ -302,6 +303,40 @@ ACCURACY_FIGURES: list[FigureSpec[Accuracies]] = [
     ),
 ]
 """How well methods do at several densities."""
+
+
+def _against(name: str, title: str, label: str, words: str) -> FigureSpec[Accuracies]:
+    return FigureSpec(
+        name=name,
+        section="real-size",
+        title=title,
+        caption=f"{words} Mean over seeds, with bars of one standard deviation where there are two seeds or more.",
+        draw=lambda points: accuracy_density_figure(points, label) if points else None,
+    )
+
+
+REAL_SIZE_FIGURES: dict[str, FigureSpec[Accuracies]] = {
+    "parameters": _against(
+        "accuracy_parameters",
+        "Test top-1 against parameters",
+        "parameters of the compact network (of the dense one's)",
+        "Compact networks compute the same without the units that no output depends on; zeros that are left count.",
+    ),
+    "multiply_adds": _against(
+        "accuracy_multiply_adds",
+        "Test top-1 against multiply-adds",
+        "multiply-adds of the compact network (of the dense one's)",
+        "What a processor does for one sample that knows nothing of zeros.",
+    ),
+    "seconds": _against(
+        "accuracy_time",
+        "Test top-1 against time",
+        "time of the compact network (of the dense one's)",
+        "Batches of 64 on one thread of the processor that made this page, dense and compact in turns; other work "
+        "that it did shows.",
+    ),
+}
+"""How well methods do at several real sizes, by what is counted: a field of `sparsity.compaction.sizes.Cost`."""
 
 
 def _curve(tag: str, name: str, words: str) -> FigureSpec[Curves]:

@@ -54,7 +54,9 @@ def learning_curves_figure(curves: Mapping[str, Sequence[Mapping[int, float]]], 
 
 
 @figure_in_style
-def accuracy_density_figure(points: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
+def accuracy_density_figure(
+    points: Mapping[str, Sequence[tuple[float, float]]], label: str = "density (kept weights)"
+) -> Figure:
     """Accuracy against density, one line per method: means over runs of equal density, with standard deviations.
 
     Densities within one percent of each other count as equal: methods may keep a few weights more or fewer.
@@ -62,6 +64,7 @@ def accuracy_density_figure(points: Mapping[str, Sequence[tuple[float, float]]])
     Args:
         points: By method, pairs of density and accuracy, both in [0, 1], in any order; density 0 has no place on a
             logarithmic axis and is left out, as are accuracies that are not finite.
+        label: What stands in the place of density, if it is another share.
     """
     figure, axes = line_axes([plain_label(name, 48) for name in points])
     drawn = [_equal_densities(pairs) for pairs in points.values()]
@@ -72,7 +75,7 @@ def accuracy_density_figure(points: Mapping[str, Sequence[tuple[float, float]]])
             density, accuracy, spread, fmt=look.marker + look.line, color=look.colour, capsize=2, elinewidth=0.8
         )
     axes.yaxis.set_major_formatter(FuncFormatter(tick_percent))
-    axes.set(xlabel="density (kept weights)", ylabel="accuracy (mean ± standard deviation)")
+    axes.set(xlabel=label, ylabel="accuracy (mean ± standard deviation)")
     found = [density for groups in drawn for group in groups for density in group[:, 0]]
     if found:
         axes.set_xscale("log")

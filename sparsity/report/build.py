@@ -22,7 +22,7 @@ from sparsity.evaluation import known_accuracy, read_test_images
 from sparsity.report.networks import Repeats, Setting, by_setting, compared, read_runs
 from sparsity.report.page import Section, figure, figures, page
 from sparsity.report.reading import read_network
-from sparsity.report.sections import differences, lead, not_reported, notes, reasons, repeat, results, shell
+from sparsity.report.sections import differences, lead, not_reported, notes, real_sizes, reasons, repeat, results, shell
 from sparsity.report.sources import Choice, find_sources
 
 T = TypeVar("T")
@@ -80,7 +80,8 @@ def report(
         for setting, runs in {key: compared(repeats) for key, repeats in settings.items()}.items()
         if len(runs) > 1
     }
-    drawn = _draw(settings, comparisons, folder)
+    before = {"real-size": real_sizes(settings)}
+    drawn = _draw(settings, comparisons, folder, before)
     whose = _whose(network, input_shape, trust_config)
     command = _command(paths, output, data, images, checkpoint, title, whose)
     sections = [
@@ -123,9 +124,12 @@ def _command(
 
 
 def _draw(
-    settings: Mapping[Setting, Repeats], comparisons: Mapping[Setting, Comparison], folder: Path
+    settings: Mapping[Setting, Repeats],
+    comparisons: Mapping[Setting, Comparison],
+    folder: Path,
+    before: Mapping[str, list[str]],
 ) -> list[Section]:
-    """Save all figures; their sections, with the HTML of those of one kind together."""
+    """Save all figures; their sections, with the HTML of those of one kind together, after what stands before them."""
     # Drawing is imported here: it takes a second that `--help` should not.
     from sparsity.plotting.catalogue import SECTIONS
     from sparsity.plotting.files import figure_bytes
@@ -148,7 +152,7 @@ def _draw(
     drawn: dict[str | None, list[str]] = defaultdict(list)
     for (section, title, caption), together in kinds.items():
         drawn[section].append(figures(title, caption, together))
-    return [Section(key, heading, drawn[key]) for key, heading in SECTIONS.items()]
+    return [Section(key, heading, [*before.get(key, []), *drawn[key]]) for key, heading in SECTIONS.items()]
 
 
 def _tracked(found: Iterable[T], what: str) -> Iterable[T]:

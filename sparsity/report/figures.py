@@ -13,6 +13,7 @@ from sparsity.analysis.topology.pooled import pooled
 from sparsity.plotting.catalogue import (
     ACCURACY_FIGURES,
     CURVE_FIGURES,
+    REAL_SIZE_FIGURES,
     SINGLE_NETWORK_FIGURES,
     TOPOLOGY_FIGURES,
     Accuracies,
@@ -59,6 +60,9 @@ def drawings(settings: Mapping[Setting, Repeats], comparisons: Mapping[Setting, 
     for architecture in architectures:
         in_name = architecture if len(architectures) > 1 else ""
         yield from _drawings(ACCURACY_FIGURES, _accuracies(architecture, settings), architecture, in_name)
+        if any(setting.architecture == architecture and setting.density < 1 for setting in settings):
+            for what, spec in REAL_SIZE_FIGURES.items():
+                yield from _drawings([spec], _real_sizes(architecture, settings, what), architecture, in_name)
     for setting, repeats in settings.items():
         label = labels[setting]
         curves = {method: [run.curves for run in runs] for method, runs in repeats.items()}
@@ -83,6 +87,19 @@ def _accuracies(architecture: str, settings: Mapping[Setting, Repeats]) -> Accur
             for setting, repeats in settings.items()
             for run in repeats.get(method, ())
             if setting.architecture == architecture and run.accuracy is not None
+        ]
+        for method in method_order(settings)
+    }
+    return {method: pairs for method, pairs in points.items() if pairs}
+
+
+def _real_sizes(architecture: str, settings: Mapping[Setting, Repeats], what: str) -> Accuracies:
+    points = {
+        method: [
+            (getattr(run.real_size.compact, what) / getattr(run.real_size.dense, what), run.accuracy)
+            for setting, repeats in settings.items()
+            for run in repeats.get(method, ())
+            if setting.architecture == architecture and run.accuracy is not None and run.real_size is not None
         ]
         for method in method_order(settings)
     }

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from torch import nn
 
 from sparsity.analysis.topology.network import Topology, topology
+from sparsity.compaction.sizes import RealSize, real_size
 from sparsity.errors import SparsityError
 from sparsity.formatting import percent
 from sparsity.graph.sample import Given
@@ -47,6 +48,7 @@ class TrainedNetwork:
         topology: What is left of it.
         accuracy: On the test images, in [0, 1]; None if unknown.
         curves: By tag.
+        real_size: What it costs dense and compact; None where that is not known.
     """
 
     name: str
@@ -57,6 +59,7 @@ class TrainedNetwork:
     topology: Topology
     accuracy: float | None
     curves: Mapping[str, Curve]
+    real_size: RealSize | None = None
 
 
 Repeats = Mapping[str, Sequence[TrainedNetwork]]
@@ -147,6 +150,10 @@ def _read(
 ) -> TrainedNetwork:
     network, given = read(source)
     found = topology(network, given)
+    try:
+        costs = real_size(network, given)
+    except SparsityError as error:
+        source, costs = replace(source, note=f"{source.note}; {source.path}: {error}".lstrip("; ")), None
     measured = measure(network) if measure is not None else None
     size = f"{type(network).__name__}, {len(found.weights)} layers, {found.densities.size:,} weights"
     try:
@@ -162,6 +169,7 @@ def _read(
         topology=found,
         accuracy=measured if source.accuracy is None else source.accuracy,
         curves=curves,
+        real_size=costs,
     )
 
 

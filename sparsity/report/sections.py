@@ -12,7 +12,7 @@ from sparsity.formatting import percent
 from sparsity.report.networks import MOST_COMPARED, Repeats, Setting, method_order, setting_labels
 from sparsity.report.page import code, details, items, paragraph, table
 from sparsity.report.sources import LeftOut
-from sparsity.report.tables import asked_and_reached, differences_table, results_table, runs_table
+from sparsity.report.tables import asked_and_reached, differences_table, real_size_table, results_table, runs_table
 from sparsity.runs.curves import read_curves
 from sparsity.runs.folder import RunFolder
 
@@ -42,6 +42,12 @@ def results(settings: Mapping[Setting, Repeats]) -> list[str]:
         *map(paragraph, notes(settings)),
         details("Every network", table(runs_table(settings))),
     ]
+
+
+def real_sizes(settings: Mapping[Setting, Repeats]) -> list[str]:
+    """What compact networks cost, before the figures of it; nothing where that is not known."""
+    found = real_size_table({setting: repeats for setting, repeats in settings.items() if setting.density < 1})
+    return [table(found)] if found.rows else []
 
 
 def differences(settings: Mapping[Setting, Repeats], comparisons: Mapping[Setting, Comparison]) -> list[str]:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from math import isfinite, nan
+from statistics import fmean
 from typing import NamedTuple
 
 from sparsity.analysis.comparison.measures import MEASURES, pair_means
@@ -61,6 +62,36 @@ def results_table(settings: Mapping[Setting, Repeats]) -> Table:
 def _flops_share(topology: Topology) -> float:
     """NaN where multiply-adds are not known, or none."""
     return topology.flops_effective / topology.flops_dense if topology.flops_dense else nan
+
+
+def real_size_table(settings: Mapping[Setting, Repeats]) -> Table:
+    """One row per setting and method: density, and what compact networks really cost."""
+    rows = []
+    for setting, repeats in settings.items():
+        for method, runs in repeats.items():
+            known = [run.real_size for run in runs if run.real_size is not None]
+            if not known:
+                continue
+            rows.append(
+                [
+                    method,
+                    setting.architecture,
+                    percents([run.topology.densities.density for run in runs]),
+                    f"{fmean(size.compact.parameters for size in known):,.0f}",
+                    percents([size.compact.parameters / size.dense.parameters for size in known]),
+                    percents([size.compact.multiply_adds / size.dense.multiply_adds for size in known]),
+                    percents([size.compact.seconds / size.dense.seconds for size in known]),
+                    mean_and_deviation(
+                        [100 * run.accuracy for run in runs if run.accuracy is not None], "{:.2f}".format, " %"
+                    ),
+                ]
+            )
+    columns = (
+        "method", "network", "density", "parameters", "of the dense", "multiply-adds of the dense", "time of the dense",
+        "test top-1",
+    )  # fmt: skip
+    caption = "Compact networks: without the units that no output depends on, and equal outputs."
+    return _without_idle_columns(Table(caption, columns, rows, words=("method", "network")))
 
 
 def runs_table(settings: Mapping[Setting, Repeats]) -> Table:

@@ -18,6 +18,7 @@ from sparsity.plotting.catalogue import (
     ACCURACY_FIGURES,
     CURVE_FIGURES,
     IMAGE_FIGURES,
+    REAL_SIZE_FIGURES,
     SECTIONS,
     SINGLE_NETWORK_FIGURES,
     TOPOLOGY_FIGURES,
@@ -31,7 +32,8 @@ from tests.callbacks.test_analysis import fit, small
 from tests.saved_runs import save_network
 
 ALL: list[FigureSpec[Any]] = [
-    *TOPOLOGY_FIGURES, *SINGLE_NETWORK_FIGURES, *comparison_figures(), *IMAGE_FIGURES, *ACCURACY_FIGURES, *CURVE_FIGURES
+    *TOPOLOGY_FIGURES, *SINGLE_NETWORK_FIGURES, *comparison_figures(), *IMAGE_FIGURES, *ACCURACY_FIGURES,
+    *REAL_SIZE_FIGURES.values(), *CURVE_FIGURES
 ]  # fmt: skip
 
 
@@ -105,7 +107,7 @@ def test_every_figure_has_a_name_of_its_own_and_all_its_words() -> None:
 
 
 def test_a_figure_in_no_section_of_a_report_is_refused() -> None:
-    with pytest.raises(ValueError, match="figure 'x' is in no section of a report; there are accuracy, training"):
+    with pytest.raises(ValueError, match="figure 'x' is in no section of a report; there are accuracy, real-size"):
         FigureSpec(name="x", section="elsewhere", title="X", caption="X.", draw=dead_units)
 
 

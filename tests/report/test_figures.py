@@ -61,7 +61,8 @@ def test_accuracy_is_drawn_over_all_densities_and_curves_for_each(save_run: Save
     for number, asked in enumerate((0.3, 0.1)):
         save_run(f"version_{number}", asked=asked, seed=number, curve={0: 0.5})
     names = [drawing.name for drawing in drawn(tmp_path / "runs" / "lightning_logs")]
-    assert names[:2] == ["accuracy", "validation_accuracy_30"]
+    assert names[:4] == ["accuracy", "accuracy_parameters", "accuracy_multiply_adds", "accuracy_time"]
+    assert names[4] == "validation_accuracy_30"
     assert "validation_accuracy_10" in names
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from sparsity.analysis.comparison.networks import compare
 from sparsity.report.networks import Repeats, Setting, by_setting, read_runs
 from sparsity.report.sources import find_sources
-from sparsity.report.tables import asked_and_reached, differences_table, results_table, runs_table
+from sparsity.report.tables import asked_and_reached, differences_table, real_size_table, results_table, runs_table
 
 SaveRun = Callable[..., Path]
 
@@ -52,3 +52,15 @@ def test_methods_are_compared_within_and_between(save_run: SaveRun, tmp_path: Pa
     assert [row[:2] for row in table.rows] == [["within Random", "1"], ["Random and SynFlow", "2"]]
     assert "±" not in table.rows[0][2]
     assert "±" in table.rows[1][2]
+
+
+def test_real_sizes_are_those_of_the_compact_networks(save_run: SaveRun, tmp_path: Path) -> None:
+    save_run("version_0", "Random", 0.3, seed=1, accuracy=0.9)
+    (run,) = read_runs(find_sources([str(tmp_path / "runs")], "best").finished)
+    found = real_size_table(by_setting([run]))
+    (row,) = found.rows
+    assert run.real_size is not None
+    cells = dict(zip(found.columns, row, strict=True))
+    assert cells["parameters"] == f"{run.real_size.compact.parameters:,}"
+    assert cells["test top-1"] == "90.00 %"
+    assert run.real_size.dense.parameters == 784 * 8 + 8 + 8 * 8 + 8 + 8 * 10
