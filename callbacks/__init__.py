@@ -1,4 +1,4 @@
-"""Everything that acts during a fit: pruners, and what watches them."""
+"""Everything that acts during a fit: pruners, and what watches them; `MaskEnforcer` for loops without a Trainer."""
 
 from sparsity.callbacks.analysis import NetworkComparison, TopologyAnalysis
 from sparsity.callbacks.before_training import (
@@ -15,6 +15,7 @@ from sparsity.callbacks.density import DensityMonitor
 from sparsity.callbacks.divergence import StopOnDivergence
 from sparsity.callbacks.during_training import SET, GradualMagnitude, PruneDuringTraining, RigL, SparseTraining
 from sparsity.callbacks.edge_popup import EdgePopup
+from sparsity.callbacks.enforcement import MaskEnforcer
 from sparsity.callbacks.gem_miner import GemMiner
 from sparsity.callbacks.gradient_pruning import SNIP, GraSP, PruneByGradient
 from sparsity.callbacks.keep_masks import KeepMasks
@@ -40,6 +41,7 @@ __all__ = [
     "IterativeMagnitude",
     "KeepMasks",
     "Magnitude",
+    "MaskEnforcer",
     "MaskFrom",
     "NetworkComparison",
     "PruneBeforeTraining",

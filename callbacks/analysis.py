@@ -24,7 +24,7 @@ from sparsity.callbacks.density import ITSELF
 from sparsity.callbacks.network import network_of
 from sparsity.callbacks.pruning import find_pruner
 from sparsity.callbacks.samples import batch_sample, known_sample, validation_images
-from sparsity.checkpoints.loading import load_network
+from sparsity.checkpoints.loading import load_like
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.formatting import markdown_table
 from sparsity.graph.sample import Given
@@ -200,7 +200,7 @@ class NetworkComparison(Callback):
         initial.load_state_dict({**unmasked, **self._initial}, strict=False)
         device = next(network.parameters()).device
         return {"initial": initial} | {
-            _reference_name(path): _load_like(network, path).to(device) for path in self.references
+            _reference_name(path): load_like(path, network).to(device) for path in self.references
         }
 
     @override
@@ -214,17 +214,9 @@ class NetworkComparison(Callback):
 
 def _require_reference(network: nn.Module, path: str) -> None:
     try:
-        require_comparable(network, _load_like(network, path))
+        require_comparable(network, load_like(path, network))
     except SparsityError as error:
         raise SparsityError(f"cannot compare with {path}: {error}") from error
-
-
-def _load_like(network: nn.Module, path: str) -> nn.Module:
-    """A network from a file, of our own classes or else of the trained network's."""
-    try:
-        return load_network(path)
-    except SparsityError:
-        return load_network(path, network=network)
 
 
 def _reference_name(path: str) -> str:

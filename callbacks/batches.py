@@ -1,23 +1,28 @@
 """A look at the training data before training, after which training sees them as if nobody had looked."""
 
 import itertools
-from collections.abc import Iterable
-from typing import Any, cast
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from inspect import Parameter, signature
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities import rank_zero_warn
+from pytorch_lightning.utilities import CombinedLoader, rank_zero_warn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sparsity.callbacks.network import network_of
 from sparsity.callbacks.samples import batch_sample, known_sample, peeking
+from sparsity.callbacks.training_step import input_in_training_step
 from sparsity.distributed import gather
 from sparsity.errors import SparsityError
 from sparsity.forward.labels import NO_LABEL, require_labels
 from sparsity.forward.passes import evaluating, refusing
 from sparsity.forward.tensors import logits_of
 from sparsity.graph.sample import Given
+from sparsity.trainer.internals import on_device, training_loader
 
 _MOST_LOOKED_AT = 1000
 """Times the samples that are wanted; data without an end may lack a class for ever."""
@@ -26,13 +31,19 @@ _MOST_LOOKED_AT = 1000
 def sample_of_fit(trainer: pl.Trainer, module: pl.LightningModule) -> Given:
     """One sample, or its shape, as `known_sample` tells it, or the first training batch.
 
+    Of a network of one input that is what batches start with; of others, and where they start with something else, what
+    the module's `training_step` gives the network.
+
     Raises:
         SparsityError: If none of them tells.
     """
     if (known := known_sample(trainer, module)) is not None:
         return known
-    batch = first_batch(trainer)
-    sample = batch_sample(batch)
+    with _looking_at(trainer) as batches:
+        batch = first(batches)
+        sample = None if _takes_several_inputs(network_of(module)) else batch_sample(batch)
+        if sample is None:
+            sample = input_in_training_step(trainer, module, on_device(trainer, batch))
     if sample is None:
         raise SparsityError(
             f"cannot tell the shape of one input tensor from a {type(batch).__name__}; set example_input_array in "
@@ -41,29 +52,64 @@ def sample_of_fit(trainer: pl.Trainer, module: pl.LightningModule) -> Given:
     return sample
 
 
-def first_batch(trainer: pl.Trainer) -> Any:
-    """The first batch of training, as the loader gives it.
+def _takes_several_inputs(network: nn.Module) -> bool:
+    positional = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = signature(network.forward).parameters.values()
+    return len([p for p in parameters if p.kind in positional and p.default is p.empty]) > 1
+
+
+@contextmanager
+def training_batches(trainer: pl.Trainer) -> Iterator[Iterator[Any]]:
+    """The batches of a fit that has not begun, as training will see them; nothing is missing from it afterwards."""
+    with _looking_at(trainer) as batches:
+        yield map(partial(on_device, trainer), batches)
+
+
+@contextmanager
+def _looking_at(trainer: pl.Trainer) -> Iterator[Iterator[Any]]:
+    loader = training_loader(trainer)
+    with peeking(loader):
+        batches = iter(loader)
+        yield (batch for batch, *_ in batches) if isinstance(loader, CombinedLoader) else batches
+
+
+def first(batches: Iterator[Any]) -> Any:
+    """The first batch.
 
     Raises:
         SparsityError: If there is none.
     """
-    trainer.fit_loop.setup_data()
-    loader = cast("Iterable[Any]", trainer.train_dataloader)
-    with peeking(loader):
-        batch = next(iter(loader), None)
-    if batch is None:
-        raise SparsityError("the training data have no batch; give the loader some samples")
-    return batch
+    for batch in batches:
+        return batch
+    raise SparsityError("the training data have no batch; give the loader some samples")
 
 
-def balanced_batch(trainer: pl.Trainer, module: pl.LightningModule, per_class: int) -> tuple[Tensor, Tensor]:
+def is_classification(network: nn.Module, batch: Any) -> bool:
+    """Whether a batch is of images and class indices, and the network maps such images to logits `[batch, classes]`."""
+    match batch:
+        case (Tensor() as images, Tensor() as labels) if labels.ndim == 1 and not labels.is_floating_point():
+            if not images.is_floating_point() and images.dtype is not torch.uint8:
+                return False
+            try:
+                with evaluating(network), refusing(network, images):
+                    logits = logits_of(network(images[:1]))
+            except SparsityError:
+                return False
+            return logits.ndim == 2 and len(logits) == 1 and logits.shape[1] > 1
+    return False
+
+
+def balanced_batch(
+    trainer: pl.Trainer, network: nn.Module, batches: Iterable[Any], per_class: int
+) -> tuple[Tensor, Tensor]:
     """The first `per_class` training images of each class in the run's own order, augmented as in training.
 
     The same ones on all processes, whatever part of the order each of them has.
 
     Args:
         trainer: In a fit that has not begun.
-        module: Whose network tells the number of classes, by its outputs.
+        network: Which tells the number of classes, by its outputs.
+        batches: Of the fit, on the device.
         per_class: At least 1; a class that has fewer gives all it has.
 
     Returns:
@@ -72,26 +118,23 @@ def balanced_batch(trainer: pl.Trainer, module: pl.LightningModule, per_class: i
     Raises:
         SparsityError: If the training batches are not pairs of images and class indices that fit the network.
     """
-    trainer.fit_loop.setup_data()
-    loader = cast("Iterable[Any]", trainer.train_dataloader)
     chosen: list[tuple[Tensor, Tensor, Tensor]] = []
     found = torch.zeros(0, dtype=torch.int64)
     seen = 0
-    with peeking(loader):
-        for raw in loader:
-            images, labels = _pair(trainer.strategy.batch_to_device(raw, dataloader_idx=0))
-            if not len(found):
-                found = labels.new_zeros(_classes(network_of(module), images, labels))
-            images, labels = images[labels != NO_LABEL], labels[labels != NO_LABEL]
-            _require_known(labels, len(found))
-            few = _numbers(labels, found) <= per_class
-            # Samplers deal an order out to the processes one by one.
-            places = (seen + torch.arange(len(labels))) * trainer.world_size + trainer.global_rank
-            chosen.append((images[few].cpu(), labels[few].cpu(), places[few.cpu()]))
-            seen += len(labels)
-            found = found + labels.bincount(minlength=len(found))
-            if bool((found >= per_class).all()) or seen > _MOST_LOOKED_AT * per_class * len(found):
-                break
+    for batch in batches:
+        images, labels = _pair(batch)
+        if not len(found):
+            found = labels.new_zeros(_classes(network, images, labels))
+        images, labels = images[labels != NO_LABEL], labels[labels != NO_LABEL]
+        _require_known(labels, len(found))
+        few = _numbers(labels, found) <= per_class
+        # Samplers deal an order out to the processes one by one.
+        places = (seen + torch.arange(len(labels))) * trainer.world_size + trainer.global_rank
+        chosen.append((images[few].cpu(), labels[few].cpu(), places[few.cpu()]))
+        seen += len(labels)
+        found = found + labels.bincount(minlength=len(found))
+        if bool((found >= per_class).all()) or seen > _MOST_LOOKED_AT * per_class * len(found):
+            break
     if not seen:
         raise SparsityError("there are no training images to score weights on; give the data module some")
     images, labels, places = (torch.cat(parts) for parts in zip(*itertools.chain(*gather(chosen)), strict=True))
@@ -118,7 +161,7 @@ def _pair(batch: Any) -> tuple[Tensor, Tensor]:
     match batch:
         case (Tensor() as images, Tensor() as labels) if labels.ndim == 1 and not labels.is_floating_point():
             return images, labels.long()
-    raise SparsityError("weights are scored on batches of (images, class indices); the training data give others")
+    raise SparsityError("the first training batch is of (images, class indices), and a later one is not")
 
 
 def _classes(network: nn.Module, images: Tensor, labels: Tensor) -> int:

@@ -27,10 +27,21 @@ _ELEMENT_WISE = (SGD, Adam, AdamW, NAdam, RAdam, Adamax, Adadelta, Adagrad, RMSp
 
 
 class MaskEnforcer:
-    """Multiplies weights by their masks right after every optimizer step.
+    """Multiplies weights by their masks right after every optimizer step, in any loop: it is no callback.
 
     Args:
         network: A network with masks, already on its device.
+
+    Example:
+        >>> network = nn.Linear(4, 3)
+        >>> add_masks(network)
+        >>> set_mask(network, torch.eye(3, 4, dtype=torch.bool))
+        >>> optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+        >>> MaskEnforcer(network).attach([optimizer])
+        >>> network(torch.ones(2, 4)).sum().backward()
+        >>> optimizer.step()
+        >>> int((network.weight != 0).sum())
+        3
     """
 
     def __init__(self, network: nn.Module) -> None:

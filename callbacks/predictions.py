@@ -24,7 +24,8 @@ class PredictionWriter(Callback):
         output: The folder; if there is one of that name, one with a number after it.
 
     Raises:
-        SparsityError: In several processes, each of which sees some of the images only.
+        SparsityError: In several processes, each of which sees some of the images only, or if the network does not
+            classify.
     """
 
     def __init__(self, output: str = "predictions") -> None:
@@ -50,9 +51,16 @@ class PredictionWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        if not isinstance(outputs, Tensor) or outputs.ndim != 2:
+            shape = f" shaped {list(outputs.shape)}" if isinstance(outputs, Tensor) else ""
+            raise SparsityError(
+                "predict writes class probabilities [batch, classes], and predict_step of "
+                f"{type(pl_module).__name__} gives a {type(outputs).__name__}{shape}"
+            )
         self._probabilities.append(outputs.detach().float().cpu())
-        if isinstance(batch, list | tuple) and len(batch) > 1 and isinstance(batch[1], Tensor):
-            self._labels.append(batch[1].cpu())
+        match batch:
+            case [_, Tensor() as labels, *_] if labels.shape == outputs.shape[:1] and not labels.is_floating_point():
+                self._labels.append(labels.cpu())
 
     @override
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

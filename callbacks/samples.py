@@ -6,6 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
 
 from sparsity.callbacks.network import network_of
@@ -71,26 +72,31 @@ def validation_images(trainer: pl.Trainer, count: int) -> Tensor | None:
 @contextmanager
 def peeking(loader: Any) -> Iterator[None]:
     """Go through a loader, or several in lists and dicts, and leave all that it draws from as it was."""
-    generators = list(dict.fromkeys(_generators(loader)))
+    loaders = list(_single(loader))
+    generators = list(dict.fromkeys(generator for one in loaders for generator in _generators(one)))
     states = [generator.get_state() for generator in generators]
-    position = loader.state_dict() if hasattr(loader, "state_dict") else None
+    positions = [(one, one.state_dict()) for one in loaders if hasattr(one, "state_dict")]
     with unmoved_randomness():
         try:
             yield
         finally:
             for generator, state in zip(generators, states, strict=True):
                 generator.set_state(state)
-            if position is not None:
-                loader.load_state_dict(position)
+            for one, position in positions:
+                one.load_state_dict(position)
+
+
+def _single(loader: Any) -> Iterator[Any]:
+    if isinstance(loader, CombinedLoader):
+        yield from loader.flattened
+    elif isinstance(loader, list | tuple | Mapping):
+        for one in loader.values() if isinstance(loader, Mapping) else loader:
+            yield from _single(one)
+    else:
+        yield loader
 
 
 def _generators(loader: Any) -> Iterator[torch.Generator]:
-    if isinstance(loader, Mapping):
-        loader = list(loader.values())
-    if isinstance(loader, list | tuple):
-        for one in loader:
-            yield from _generators(one)
-        return
     batch_sampler = getattr(loader, "batch_sampler", None)
     for drawing in (loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None)):
         if isinstance(generator := getattr(drawing, "generator", None), torch.Generator):

@@ -1,34 +1,88 @@
 """Test images, and how many of them a network gets right."""
 
+import warnings
+from typing import Any
+
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor, nn
 
 from sparsity.errors import SparsityError
+from sparsity.forward.labels import NO_LABEL, require_labels
+from sparsity.forward.tensors import logits_of
 
 
-def read_test_images(data: LightningDataModule | None) -> tuple[Tensor, Tensor | None]:
-    """All test images as networks see them, and their labels; none without data."""
+def read_test_images(data: LightningDataModule | None) -> tuple[Tensor | None, Tensor | None]:
+    """All test images as networks see them, and their labels.
+
+    Returns:
+        Images `[n, ...]`, None without data, and class indices `[n]`, None if the data have none.
+
+    Raises:
+        SparsityError: If batches do not start with images.
+    """
     if data is None:
-        return torch.empty(0), None
+        return None, None
     data.prepare_data()
     data.setup("test")
-    batches = [data.on_after_batch_transfer(batch, 0) for batch in data.test_dataloader()]
-    return torch.cat([images for images, _ in batches]), torch.cat([labels for _, labels in batches])
+    batches = [_read(data.on_after_batch_transfer(batch, 0)) for batch in data.test_dataloader()]
+    if not batches:
+        raise SparsityError("the data have no test images; give some, or leave the data out")
+    indices = [labels for _, labels in batches if labels is not None]
+    return torch.cat([images for images, _ in batches]), torch.cat(indices) if len(indices) == len(batches) else None
 
 
-@torch.no_grad()
-def measure_accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """The share of images whose label has the highest logit.
+def _read(batch: Any) -> tuple[Tensor, Tensor | None]:
+    images, *others = batch if isinstance(batch, list | tuple) and batch else (batch,)
+    if not isinstance(images, Tensor):
+        raise SparsityError(f"a test batch starts with a {type(images).__name__}; give tensors, or lists of them")
+    match others:
+        case [Tensor() as labels] if labels.shape == images.shape[:1] and not labels.is_floating_point():
+            return images, labels
+    return images, None
+
+
+def known_accuracy(network: nn.Module, images: Tensor, labels: Tensor | None) -> float | None:
+    """The share of labelled images whose label has the highest logit; None and a warning if that means nothing.
+
+    Args:
+        network: In evaluation mode.
+        images: `[n, ...]`.
+        labels: `[n]`, class indices; None if there are none.
 
     Raises:
         SparsityError: If the network cannot take images of this shape.
     """
     try:
-        batches = zip(torch.split(images, 500), torch.split(labels, 500), strict=True)
-        hits = [(network(x).argmax(1) == y).sum() for x, y in batches]
-    except RuntimeError as error:
-        raise SparsityError(
-            f"the data do not fit: {type(network).__name__} cannot take images of shape {list(images.shape[1:])}"
-        ) from error
-    return int(torch.stack(hits).sum()) / len(labels)
+        return _accuracy(network, images, labels)
+    except _NoAccuracyError as reason:
+        # From one place, so that Python says it once.
+        warnings.warn(f"accuracy is not measured and is left out: {reason}", stacklevel=1)
+    return None
+
+
+class _NoAccuracyError(Exception):
+    """Says why there is no such thing."""
+
+
+@torch.no_grad()
+def _accuracy(network: nn.Module, images: Tensor, labels: Tensor | None) -> float:
+    if labels is None:
+        raise _NoAccuracyError("the labels are no class indices")
+    hits = []
+    for x, y in zip(torch.split(images, 500), torch.split(labels, 500), strict=True):
+        try:
+            logits = logits_of(network(x))
+        except RuntimeError as error:
+            raise SparsityError(
+                f"the data do not fit: {type(network).__name__} cannot take images of shape {list(images.shape[1:])}"
+            ) from error
+        try:
+            require_labels(y, logits)
+        except SparsityError as error:
+            raise _NoAccuracyError(str(error)) from error
+        hits.append((logits.argmax(1) == y).sum())
+    labelled = int((labels != NO_LABEL).sum())
+    if not labelled:
+        raise _NoAccuracyError("no image has a label")
+    return int(torch.stack(hits).sum()) / labelled

@@ -8,7 +8,6 @@ import contextlib
 import io
 import math
 from functools import cached_property
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,9 @@ from sparsity.callbacks import KeepMasks, MaskFrom, PruningCallback, RigL, Spars
 from sparsity.cli import main
 from sparsity.errors import SparsityError
 from sparsity.forward.tensors import logits_of
+from sparsity.graph.sample import own_sample
 from sparsity.interop import load_network
 from sparsity.masks import add_masks, kept, masked, sizes
-from sparsity.report import build
 from tests.callbacks.test_every_pruner import PRUNERS
 from tests.graph.test_multiply_adds import counted
 from tests.networks_of_the_field import FIELD, RATE, Samples, classifier
@@ -92,13 +91,14 @@ class Journey:
 
     @property
     def network_arguments(self) -> list[object]:
-        """Of a network that is not ours, and what it takes if it does not say so itself."""
-        sample, made = self.network.sample(), self.network.make()
-        says = any(
-            getattr(made, name, None) is not None for name in ("input_shape", "example_input_array", "dummy_inputs")
-        )
-        shape = [] if says else ["--input_shape", str(list(sample.shape[1:]))]
-        return ["--network", self.network.path, *shape]
+        """Of a network that is not ours, and what it takes."""
+        return ["--network", self.network.path, *self.shape_arguments]
+
+    @property
+    def shape_arguments(self) -> list[object]:
+        """What a network takes that does not say so itself."""
+        said = own_sample(self.network.make()) is not None
+        return [] if said else ["--input_shape", str(list(self.network.sample().shape[1:]))]
 
     @cached_property
     def first_run(self) -> Path:
@@ -167,9 +167,12 @@ def compare(journey: Journey) -> None:
 
 
 def report(journey: Journey) -> None:
-    """The command, on one run."""
-    trust = ["--trust_config", "true"] if "trust_config" in signature(build.report).parameters else []
-    command("report", journey.first_run, *trust, "--output", journey.folder / "page")
+    """The command, on one run; of a module that the command line does not know, on its checkpoint."""
+    if journey.is_of_a_classifier:
+        what = [journey.first_run, "--trust_config", "true", *journey.shape_arguments]
+    else:
+        what = [journey.first_run / "checkpoints" / "last.ckpt", *journey.network_arguments]
+    command("report", *what, "--output", journey.folder / "page")
     assert (journey.folder / "page" / "index.html").is_file()
 
 

@@ -7,14 +7,35 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, DistributedSampler
 
 from benchmarks.processes import PRUNERS, fit
 from sparsity.datamodules import Digits
 from sparsity.distributed import is_first_to_say
 from sparsity.masks import masks, sizes
+from tests.callbacks.modules import two_inputs
 
 FEW = ("SNIP", "GemMiner", "RigL")
 """One that looks at images before training, one that searches and one whose mask moves."""
+
+
+BY_OWN_LOSS = ("SNIP", "GraSP")
+"""Those that look at whatever the training step looks at."""
+
+
+def fit_own_loss(name: str, devices: int) -> dict[str, Tensor]:
+    """Masks found on the same sixteen samples, in however many processes."""
+    pl.seed_everything(7, verbose=False)
+    module, data = two_inputs()
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", max_epochs=1,
+        precision="64-true", callbacks=[PRUNERS[name](density=0.2)], logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    # Lightning deals the same order out to several processes.
+    order = DistributedSampler(data, num_replicas=1, rank=0, seed=7) if devices == 1 else None
+    trainer.fit(module, DataLoader(data, batch_size=16 // devices, sampler=order))
+    return masks(module.network)
 
 
 class Module(pl.LightningModule):
@@ -49,6 +70,8 @@ def main(folder: str) -> None:
     rank = dist.get_rank()
     for name in FEW:
         torch.save(fit(name, 2, save_to=f"{folder}/{name}_2.ckpt"), f"{folder}/{name}_alike_{rank}.pt")
+    for name in BY_OWN_LOSS:
+        torch.save(fit_own_loss(name, 2), f"{folder}/{name}_own_{rank}.pt")
     said = [is_first_to_say("of both"), is_first_to_say(f"of {rank}")]
     torch.save(said, f"{folder}/said_{rank}.pt")
 

@@ -22,7 +22,7 @@ ROOMS = (
     {"networks", "metrics"},
     {"graph"},
     {"checkpoints", "pruning", "evaluation", "datamodules"},
-    {"analysis", "classifier"},
+    {"analysis", "compaction", "classifier"},
     {"trainer"},
     {"plotting", "runs", "interop"},
     {"callbacks"},
@@ -77,7 +77,7 @@ def test_no_module_is_longer_than_a_few_screens(name: str) -> None:
     assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) <= 400
 
 
-@pytest.mark.parametrize("package", ["masks", "forward", "pruning", "graph", "analysis"])
+@pytest.mark.parametrize("package", ["masks", "forward", "pruning", "graph", "analysis", "compaction"])
 def test_what_computes_needs_neither_lightning_nor_matplotlib(package: str) -> None:
     names = [name for name in MODULES if room(name) == package and not name.endswith("__init__")]
     code = (

@@ -19,7 +19,14 @@ from sparsity.checkpoints.layouts import (
 )
 from sparsity.checkpoints.mask_forms import as_bool
 from sparsity.checkpoints.network_files import FilePath, NetworkFile, read_network_file
-from sparsity.checkpoints.networks import NetworkConfig, build_network, infer_config, read_config
+from sparsity.checkpoints.networks import (
+    GIVE_NETWORK,
+    NetworkConfig,
+    build_network,
+    foreign_class,
+    infer_config,
+    read_config,
+)
 from sparsity.errors import SparsityError
 from sparsity.masks import (
     SUFFIX,
@@ -70,6 +77,28 @@ def load_network(
         return _network(checkpoint, kind, mask) if network is None else _filled(network, checkpoint, kind, mask)
     except SparsityError as error:
         raise SparsityError(f"cannot read a network from {os.fspath(path)}: {error}") from error
+
+
+def load_like(path: FilePath, network: nn.Module | None, mask: MaskChoice = "effective") -> nn.Module:
+    """Read a network of a given architecture, or else one of ours, as `load_network` does.
+
+    Args:
+        path: The file.
+        network: Of the architecture that the file probably has, left unchanged; None if nobody says.
+        mask: As in `load_network`.
+
+    Raises:
+        SparsityError: If the file is neither; says why it is not the given one.
+    """
+    try:
+        return load_network(path, mask=mask, network=network)
+    except SparsityError as error:
+        if network is None:
+            raise
+        try:
+            return load_network(path, mask=mask)
+        except SparsityError:
+            raise error from None
 
 
 def load_masks(path: FilePath, network: nn.Module) -> dict[str, Tensor]:
@@ -123,6 +152,9 @@ def _network(checkpoint: NetworkFile, kind: Kind | None, mask: MaskChoice) -> nn
         kind = "sparsity" if checkpoint.from_classifier else detect_kind(checkpoint.state)
     state = translate(checkpoint.state, kind, mask)
     config = read_config(checkpoint.hyper_parameters) if kind == "sparsity" else None
+    if config is None and (other := foreign_class(checkpoint.hyper_parameters)) is not None:
+        # Even if its tensors are called like those of a network of ours: it may do something else with them.
+        raise SparsityError(f"it is of the class {other}, which a file cannot have imported; {GIVE_NETWORK}")
     if config is not None and (layers := _least_layers(config)) > len(state):
         raise SparsityError(f"it names a network of at least {layers} layers and has {len(state)} tensors")
     config = config or infer_config(state)

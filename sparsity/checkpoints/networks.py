@@ -12,6 +12,10 @@ from torch import nn
 from sparsity import networks
 from sparsity.checkpoints.layouts import State
 from sparsity.errors import SparsityError
+from sparsity.networks.vit import EncoderBlock, ViT
+
+GIVE_NETWORK = "give the network (--network my_module.MyNetwork)"
+_LONGEST_NAME = 80
 
 
 class NetworkConfig(TypedDict):
@@ -46,8 +50,23 @@ def infer_config(state: State) -> NetworkConfig:
     raise SparsityError(
         f"its layers ({', '.join(list(state)[:3])}, ...) are neither those of an FC (fc1, fc2, ...) nor of a ResNet or "
         "WideResNet (conv, bn, blocks.0.conv1, ..., fc) nor of a VGG (layers.0.conv, ..., fc); of another class, which "
-        "a file cannot name, give the network (--network my_module.MyNetwork)"
+        f"a file cannot name, {GIVE_NETWORK}"
     )
+
+
+def vit_config(network: ViT) -> NetworkConfig:
+    """The arguments of a `ViT`; its tensors do not say how many heads they are read by."""
+    blocks: list[EncoderBlock] = [block for block in network.blocks if isinstance(block, EncoderBlock)]
+    (patch_size, _), dim = network.patches.kernel_size, network.fc.in_features
+    arguments = {
+        "patch_size": patch_size,
+        "dim": dim,
+        "depth": len(blocks),
+        "heads": blocks[0].attention.heads,
+        "mlp_dim": blocks[0].fc1.out_features,
+        "num_classes": network.num_classes,
+    }
+    return {"class_path": "sparsity.networks.ViT", "init_args": arguments}
 
 
 def read_config(hyper_parameters: object) -> NetworkConfig | None:
@@ -67,6 +86,19 @@ def read_config(hyper_parameters: object) -> NetworkConfig | None:
     if not isinstance(class_path, str) or class_path not in _classes() or not isinstance(arguments, Mapping):
         return None
     return {"class_path": class_path, "init_args": dict(arguments)}
+
+
+def foreign_class(hyper_parameters: object) -> str | None:
+    """The class of a network that a checkpoint names and that is none of ours; None if it names none, or one of ours.
+
+    Args:
+        hyper_parameters: Whatever the file has there; not trusted.
+    """
+    network = hyper_parameters.get("network") if isinstance(hyper_parameters, Mapping) else None
+    class_path = network.get("class_path") if isinstance(network, Mapping) else None
+    if not isinstance(class_path, str) or class_path in _classes():
+        return None
+    return ascii(class_path)[1:-1][:_LONGEST_NAME]
 
 
 def build_network(config: NetworkConfig) -> nn.Module:

@@ -9,10 +9,10 @@ from torch import nn
 
 from sparsity.atomic import write_new
 from sparsity.checkpoints.network_files import FilePath
-from sparsity.checkpoints.networks import infer_config
+from sparsity.checkpoints.networks import NetworkConfig, infer_config, vit_config
 from sparsity.errors import SparsityError
 from sparsity.masks import add_masks, maskable, masks
-from sparsity.networks import FC, VGG, ResNet, WideResNet
+from sparsity.networks import FC, VGG, ResNet, ViT, WideResNet
 
 _LAYOUT = "2.6.1"
 """The version of Lightning whose layout is written; later ones read it."""
@@ -22,26 +22,21 @@ def save_checkpoint(network: nn.Module, path: FilePath) -> None:
     """Write a network as a checkpoint of `SparseClassifier`, without the state of a fit.
 
     `load_network` and `SparseClassifier.load_from_checkpoint` read it back, masks included. How the weights were
-    initialised, and dropout, are not recorded.
+    initialised, and dropout, are not recorded. Nor is a class that is not of `sparsity.networks`: whoever reads the
+    file has to give such a network.
 
     Args:
-        network: An `FC`, `ResNet`, `WideResNet` or `VGG`; left unchanged. One without any masks is written with
-            masks that keep all.
+        network: Any; left unchanged. One without any masks is written with masks that keep all.
         path: A file that does not exist yet, in a folder that does. It appears complete or not at all.
 
     Raises:
-        SparsityError: If the network is of another class, the file exists, or it cannot be written.
+        SparsityError: If the network has nothing to mask, the file exists, or it cannot be written.
     """
-    if not isinstance(network, FC | ResNet | WideResNet | VGG):
-        raise SparsityError(
-            f"only FC, ResNet, WideResNet and VGG networks can be written as checkpoints, not {type(network).__name__}"
-        )
     masked = copy.deepcopy(network).cpu()
     if not masks(masked):
         add_masks(masked)
     state = masked.state_dict()
-    config = infer_config(state)
-    config["init_args"]["input_shape"] = list(network.input_shape)
+    config = _config(network)
     content = {
         "epoch": 0,
         "global_step": 0,
@@ -51,7 +46,7 @@ def save_checkpoint(network: nn.Module, path: FilePath) -> None:
         "optimizer_states": [],
         "lr_schedulers": [],
         "hyper_parameters": {
-            "network": config,
+            **({} if config is None else {"network": config}),
             "exclude": [name for name, place in maskable(masked).items() if place.mask_key not in state],
             "_instantiator": "pytorch_lightning.cli.instantiate_module",
         },
@@ -65,3 +60,15 @@ def save_checkpoint(network: nn.Module, path: FilePath) -> None:
         raise SparsityError(f"{path} exists and is not overwritten; give another name") from None
     except OSError as error:
         raise SparsityError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _config(network: nn.Module) -> NetworkConfig | None:
+    """What makes a network of ours anew; None of any other."""
+    if isinstance(network, ViT):
+        config = vit_config(network)
+    elif isinstance(network, FC | ResNet | WideResNet | VGG):
+        config = infer_config(network.state_dict())
+    else:
+        return None
+    config["init_args"]["input_shape"] = list(network.input_shape)
+    return config

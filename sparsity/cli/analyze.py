@@ -20,10 +20,10 @@ from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.output import claim_folder, write_comparisons, write_json, write_topologies
 from sparsity.analysis.topology.network import summary, topology
 from sparsity.checkpoints.layouts import MaskChoice
-from sparsity.checkpoints.loading import load_network
+from sparsity.checkpoints.loading import load_like
 from sparsity.cli.parser import OneSentenceParser, add_options_of, command_parser
 from sparsity.errors import SparsityError, require_whole_number
-from sparsity.evaluation import measure_accuracy, read_test_images
+from sparsity.evaluation import known_accuracy, read_test_images
 from sparsity.graph.sample import Given
 from sparsity.runs.folder import CHECKPOINTS, RunFolder
 
@@ -69,8 +69,9 @@ def analyze(
         checkpoints: Files of this program, SynFlow's, Gem-Miner's, OpenLTH or others, mixed; or a run's folder.
         output: A new or empty folder.
         names: Of the networks in tables and figures, one per checkpoint. Default: from the paths.
-        network: Of the checkpoints' architecture, if its class is not one of ours: my_module.MyNetwork, or a function
-            that returns one, such as torchvision.models.resnet18. A checkpoint cannot name it, you can.
+        network: Of the checkpoints' architecture, if its class is not one of ours: my_module.MyNetwork, a function that
+            returns one, such as torchvision.models.resnet18, or a YAML file of class_path and init_args. A checkpoint
+            cannot name it, you can.
         input_shape: Of one sample, if neither network nor data say it.
         data: Test images to correlate activations on and to measure accuracy, for example MNIST.
         images: How many test images to correlate activations on.
@@ -85,10 +86,7 @@ def analyze(
     require_whole_number("images", images, at_least=1)
     checkpoints = [checkpoint_in(path) for path in checkpoints]
     names = _names(checkpoints, names)
-    networks = {
-        name: load_network(path, mask=mask, network=network).eval()
-        for name, path in zip(names, checkpoints, strict=True)
-    }
+    networks = {name: load_like(path, network, mask).eval() for name, path in zip(names, checkpoints, strict=True)}
     given: Given = input_shape if input_shape is not None else _shape_of_images(data, networks)
     require_alignable(networks, align, given)
     folder = claim_folder(output)
@@ -96,18 +94,16 @@ def analyze(
     summaries = {name: {"checkpoint": path, **summary(topologies[name])}
                  for name, path in zip(names, checkpoints, strict=True)}  # fmt: skip
     inputs, labels = read_test_images(data)
-    if labels is not None:
+    if inputs is not None:
         for name, found in networks.items():
-            summaries[name]["test_accuracy"] = measure_accuracy(found, inputs, labels)
+            if (accuracy := known_accuracy(found, inputs, labels)) is not None:
+                summaries[name]["test_accuracy"] = accuracy
+    seen = None if inputs is None else inputs[:images]
 
     groups = comparable_groups(networks)
     if len(groups) > 1:
         print("Networks of different architectures are compared among their own:", *map(list, groups), sep="\n  ")
-    comparisons = [
-        compare(group, None if labels is None else inputs[:images], align, point, _tracked_pairs, given)
-        for group in groups
-        if len(group) > 1
-    ]
+    comparisons = [compare(group, seen, align, point, _tracked_pairs, given) for group in groups if len(group) > 1]
     # Nothing is written before now, so that data that do not fit leave the folder as empty as it has to be.
     write_topologies(folder, topologies)
     if comparisons:
@@ -117,7 +113,7 @@ def analyze(
         from sparsity.cli.analyze_figures import save_figures  # takes a second that `--help` should not
 
         of_groups = [{name: topologies[name] for name in group} for group in groups]
-        save_figures(folder, [figures], networks, of_groups, comparisons, None if labels is None else inputs[:images])
+        save_figures(folder, [figures], networks, of_groups, comparisons, seen)
     _print_tables(summaries, comparisons)
     print(f"written to {folder}")
 

@@ -1,5 +1,7 @@
 """The command `convert`."""
 
+from torch import nn
+
 from sparsity.checkpoints.layouts import Kind, MaskChoice, detect_kind
 from sparsity.checkpoints.loading import load_network
 from sparsity.checkpoints.network_files import read_network_file
@@ -18,7 +20,13 @@ def parser() -> OneSentenceParser:
     return own
 
 
-def convert(path: str, output: str, kind: Kind | None = None, mask: MaskChoice = "effective") -> None:
+def convert(
+    path: str,
+    output: str,
+    kind: Kind | None = None,
+    mask: MaskChoice = "effective",
+    network: nn.Module | None = None,
+) -> None:
     """Turn another program's checkpoint into one of ours, which test, fit and analyze read.
 
     Args:
@@ -26,16 +34,18 @@ def convert(path: str, output: str, kind: Kind | None = None, mask: MaskChoice =
         output: The file to write; it must not exist.
         kind: Who wrote it. Default: told from its keys.
         mask: For Gem-Miner's files: the mask its forward pass uses, or the flags alone.
+        network: Of the checkpoint's architecture, if its class is not one of ours: my_module.MyNetwork, a function that
+            returns one, or a YAML file of class_path and init_args. Whoever reads the output has to name it again.
 
     Raises:
         SparsityError: If it cannot be read, or the output exists.
     """
-    network = load_network(path, kind, mask)
-    save_checkpoint(network, output)
-    found = kind or _detected(path)
-    weights, total = sum(kept(network).values()), sum(sizes(network).values())
+    found = load_network(path, kind, mask, network)
+    save_checkpoint(found, output)
+    layout = kind or ("its own network's" if network is not None else _detected(path))
+    weights, total = sum(kept(found).values()), sum(sizes(found).values())
     print(
-        f"{path} ({found}): {type(network).__name__} at density {density(network):.6g} "
+        f"{path} ({layout}): {type(found).__name__} at density {density(found):.6g} "
         f"({weights:,} of {total:,} weights), written to {output}"
     )
 

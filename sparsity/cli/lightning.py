@@ -17,7 +17,6 @@ from sparsity.callbacks.predictions import PredictionWriter
 from sparsity.checkpoints.reading import require_fitting
 from sparsity.classifier import SparseClassifier
 from sparsity.cli import COMMANDS
-from sparsity.cli.class_paths import require_classes
 from sparsity.cli.defaults import default_callbacks, require_no_null
 from sparsity.cli.fit import Fit, SaveConfig
 from sparsity.cli.parser import OneSentenceParser, command_parser
@@ -26,6 +25,7 @@ from sparsity.diagnosis import blaming
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.pruning.ablation import Ablation
 from sparsity.runs.claiming import runs_folder
+from sparsity.runs.class_paths import require_classes
 from sparsity.runs.folder import newest_checkpoint
 from sparsity.runs.resuming import SettingsInCheckpoints, require_same_settings, settings_of
 from sparsity.trainer.internals import help_texts, instantiate, options_of, subcommands_of, use_lean_loop

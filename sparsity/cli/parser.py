@@ -18,8 +18,8 @@ import sparsity.datamodules
 import sparsity.networks
 from sparsity.classifier import SparseClassifier
 from sparsity.cli import COMMANDS
-from sparsity.cli.class_paths import require_classes
 from sparsity.cli.parser_errors import one_sentence
+from sparsity.runs.class_paths import require_classes
 from sparsity.runs.yaml_files import require_bounded
 from sparsity.trainer.internals import ParserOfGivenArguments, instantiate, options_of, subcommands_of
 
@@ -64,7 +64,7 @@ def add_options_of(parser: OneSentenceParser, function: Callable[..., Any], give
         given: Parameters that are arguments already, or none of the user's business.
     """
     skip: set[str | int] = set(given)
-    parser.add_function_arguments(function, skip=skip, as_group=False)
+    parser.add_function_arguments(function, skip=skip, as_group=False, sub_configs=True)
 
 
 def made(parser: OneSentenceParser, arguments: Sequence[str]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 
-from sparsity.cli.class_paths import takes_any_name
+from sparsity.runs.class_paths import takes_any_name
 
 _NOISE = re.compile(
     r"(Does not validate against|Subtypes:|Errors:|Given value|Problem with given class_path|Expected a path but)"
@@ -42,6 +42,8 @@ def one_sentence(message: str, class_names: Iterable[str] = (), options: Sequenc
         return (
             f"{key.rpartition('.')[2]}: there is no config {layer[1]}; its path is relative to the config that names it"
         )
+    if file := re.search(r"Problem with given class_path '([^']+\.ya?ml)'", message):
+        return f"{key}: there is no file {file[1]}; give a class, or a YAML file with class_path and init_args"
     if unknown := re.match(r"Expected a dot import path string: (.+)", reason):
         names = {name.lower(): name for name in class_names}
         close = [names[name] for name in difflib.get_close_matches(unknown[1].lower(), names, n=1)]

@@ -70,7 +70,7 @@ def unit_groups(trace: Trace) -> tuple[Group, ...]:
     ties = ties_of(trace)
     if not ties.count:
         return ()
-    classes = _classes(ties)
+    classes = classes_of(ties)
     run_of, place_of = _runs(ties)
     signature = _signatures(ties, classes, run_of)
     signature[:, 0] += (np.arange(len(signature)) == classes[0]).astype(np.uint64)  # those that never move
@@ -122,7 +122,7 @@ def _moved(tensor: Tensor, member: Member, order: Tensor) -> Tensor:
     return whole
 
 
-def _classes(ties: Ties) -> npt.NDArray[np.intp]:
+def classes_of(ties: Ties) -> npt.NDArray[np.intp]:
     """By node the unit that it belongs to; that of node 0 never moves."""
     edges = torch.cat(ties.edges, dim=1) if ties.edges else torch.zeros(2, 0, dtype=torch.int64)
     edges = edges[:, (edges != ANY).all(dim=0)]

@@ -89,6 +89,11 @@ class Place:
         return self.by_unit(self.weight.detach()).shape
 
     @property
+    def unit_axis(self) -> int:
+        """The axis of the weight along which its units lie; of a transposed convolution in groups, within each."""
+        return int(isinstance(self.module, _TRANSPOSED) or self._is_transposed)
+
+    @property
     def units(self) -> int:
         """How many units there are."""
         return self.shape[0]

@@ -23,6 +23,9 @@ Saliency = Mapping[str, Tensor]
 """One tensor per masked layer, shaped like its weight, keyed by layer name; the highest are kept."""
 
 
+_INDEPENDENT = "the loss does not depend on the masked weights"
+
+
 def random_saliency(network: nn.Module, seed: int | None = None) -> dict[str, Tensor]:
     """Independent draws from U(0, 1), the control of every pruning method.
 
@@ -87,17 +90,38 @@ def unaveraged(gradient: Tensor) -> Tensor:
     return gradient
 
 
+Loss = Callable[[], Tensor]
+"""Computes the loss of a network as it is when called: one number, to be differentiated by the network's weights."""
+
+
+def cross_entropy(network: nn.Module, images: Tensor, labels: Tensor, temperature: float = 1.0) -> Tensor:
+    """The loss of a classifier.
+
+    Args:
+        network: Maps images to logits `[batch, classes]`.
+        images: `[batch, ...]`.
+        labels: `[batch]`, class indices.
+        temperature: Divides the logits, above 0.
+
+    Raises:
+        SparsityError: If the network cannot take the images, or the labels do not fit its outputs.
+    """
+    with refusing(network, images):
+        logits = logits_of(network(images))
+    require_labels(labels, logits)
+    return F.cross_entropy(logits / temperature, labels)
+
+
 def snip_saliency(
-    network: nn.Module, images: Tensor, labels: Tensor, average: Callable[[Tensor], Tensor] = unaveraged
+    network: nn.Module, loss: Loss, average: Callable[[Tensor], Tensor] = unaveraged
 ) -> dict[str, Tensor]:
     """Sensitivity of the loss to each connection, `|dL/dw * w|` (Lee et al. 2019, eq. 6).
 
-    The loss is the cross-entropy in training mode; layers that draw numbers there get the same ones in every call.
+    The loss is evaluated in training mode; layers that draw numbers there get the same ones in every call.
 
     Args:
         network: A network with masks, left unchanged (weights, buffers, modes, gradients), as is the random state.
-        images: `[batch, ...]`.
-        labels: `[batch]`, class indices.
+        loss: Of the network, for example `partial(cross_entropy, network, images, labels)`.
         average: Takes the mean of a gradient over processes.
 
     Returns:
@@ -105,31 +129,26 @@ def snip_saliency(
 
     Raises:
         NonFiniteError: Names the first layer whose saliency is NaN or infinite.
+        SparsityError: If the loss is not one number, or does not depend on the masked weights.
     """
-    with _training_loss(network, images, labels) as (loss, weights):
-        gradients = _gradients(loss, weights)
+    with _training_loss(network, loss) as (value, weights):
+        gradients = _gradients(value, weights)
     saliency = {name: (average(gradients[name]) * weight.detach()).abs() for name, weight in weights.items()}
     require_finite(saliency, "SNIP")
     return saliency
 
 
 def grasp_saliency(
-    network: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    temperature: float = 200.0,
-    average: Callable[[Tensor], Tensor] = unaveraged,
+    network: nn.Module, loss: Loss, average: Callable[[Tensor], Tensor] = unaveraged
 ) -> dict[str, Tensor]:
     """What each weight adds to the squared norm of the gradient, `w * (H g)` (Wang et al. 2020).
 
-    The authors score `-w * (H g)` and remove the highest; this is the same order turned round. The loss is the
-    cross-entropy in training mode; layers that draw numbers there get the same ones in every call.
+    The authors score `-w * (H g)` and remove the highest; this is the same order turned round. The loss is evaluated in
+    training mode; layers that draw numbers there get the same ones in every call.
 
     Args:
         network: A network with masks, left unchanged (weights, buffers, modes, gradients), as is the random state.
-        images: `[batch, ...]`.
-        labels: `[batch]`, class indices.
-        temperature: Divides the logits, above 0.
+        loss: Of the network, twice differentiable; the authors' is `cross_entropy` at temperature 200.
         average: Takes the mean of a gradient over processes, first of g, then of `H g`.
 
     Returns:
@@ -137,12 +156,15 @@ def grasp_saliency(
 
     Raises:
         NonFiniteError: Names the first layer whose saliency is NaN or infinite.
+        SparsityError: If the loss is not one number, or does not depend on the masked weights, or has no curvature.
     """
-    with twice_differentiable(), _training_loss(network, images, labels, temperature) as (loss, weights):
-        gradients = _gradients(loss, weights, create_graph=True)
+    with twice_differentiable(), _training_loss(network, loss) as (value, weights):
+        gradients = _gradients(value, weights, create_graph=True)
         # Pruned weights do not train: the flow to preserve is that of the sparse network, over its kept weights only.
         kept = {name: average(gradients[name].detach()) * mask for name, mask in masks(network).items()}
         flow = torch.stack([(kept[name] * gradient).sum() for name, gradient in gradients.items()]).sum()
+        if not flow.requires_grad:
+            raise SparsityError("the loss is linear in the masked weights, and GraSP ranks by its curvature; use SNIP")
         hessian_gradients = _gradients(flow, weights)
     saliency = {name: average(hessian_gradients[name]) * weight.detach() for name, weight in weights.items()}
     require_finite(saliency, "GraSP")
@@ -236,10 +258,8 @@ def require_finite(saliency: Saliency, method: str = "") -> None:
 
 
 @contextmanager
-def _training_loss(
-    network: nn.Module, images: Tensor, labels: Tensor, temperature: float = 1.0
-) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-    """Cross-entropy in training mode and the masked layers' weights that it depends on, to be differentiated within.
+def _training_loss(network: nn.Module, loss: Loss) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """A loss in training mode and the masked layers' weights that it depends on, to be differentiated within.
 
     A forward pass may be run again on the way back, so everything stays substituted until the end.
     """
@@ -250,20 +270,25 @@ def _training_loss(
     seed = derive_seed("training mode of a saliency")
     with in_mode(network, training=True), substituted(network, stand_ins), torch.enable_grad():
         torch.manual_seed(seed)
-        with refusing(network, images):
-            logits = logits_of(network(images))
-        require_labels(labels, logits)
-        yield F.cross_entropy(logits / temperature, labels), weights
+        value = loss()
+        if value.numel() != 1:
+            raise SparsityError(f"a loss is one number, and this one is shaped {list(value.shape)}; take its mean")
+        if not value.requires_grad:
+            raise SparsityError(_INDEPENDENT)
+        yield value, weights
 
 
 def _gradients(value: Tensor, weights: Mapping[str, Tensor], create_graph: bool = False) -> dict[str, Tensor]:
     try:
-        gradients = torch.autograd.grad(
-            value, list(weights.values()), create_graph=create_graph, allow_unused=True, materialize_grads=True
-        )
+        gradients = torch.autograd.grad(value, list(weights.values()), create_graph=create_graph, allow_unused=True)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise SparsityError(f"the network cannot be differentiated as the saliency needs it: {reason}") from error
-    return dict(zip(weights, gradients, strict=True))
+    if all(gradient is None for gradient in gradients):
+        raise SparsityError(_INDEPENDENT)
+    return {
+        name: torch.zeros_like(weight) if gradient is None else gradient
+        for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
+    }

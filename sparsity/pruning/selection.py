@@ -54,7 +54,7 @@ def select(saliency: Saliency, count: int | Mapping[str, int], candidates: Mask,
         SparsityError: If more weights are asked for than there are candidates, or fewer than `min_kept` requires.
         NonFiniteError: Names the first layer whose saliency is NaN or infinite.
     """
-    flat = torch.cat([s.flatten() for s in saliency.values()])
+    flat = torch.cat([s.detach().flatten() for s in saliency.values()])
     eligible = torch.cat([candidates[name].flatten() for name in saliency])
     layer_sizes = [s.numel() for s in saliency.values()]
     values, own = (dict(zip(saliency, torch.split(t, layer_sizes), strict=True)) for t in (flat, eligible))
@@ -102,6 +102,7 @@ def top_k(values: Tensor, k: int, candidates: Tensor | None = None) -> Tensor:
 
 def ranked(values: Tensor, k: int, candidates: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
     """As `top_k`, and which of the marked entries a lot chose among equals; None if it is known to be none."""
+    values = values.detach()  # magnitudes of a network's own weights have a history
     if k == 0:
         return torch.zeros_like(values, dtype=torch.bool), None
     threshold = _kth_highest(values, k, candidates)

@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 
 from pytorch_lightning import LightningDataModule
 from rich.progress import track
+from torch import nn
 
 from sparsity import __version__
 from sparsity.analysis.comparison.networks import compare
@@ -17,9 +18,10 @@ from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.output import claim_folder
 from sparsity.atomic import write_atomically
 from sparsity.errors import require_whole_number
-from sparsity.evaluation import measure_accuracy, read_test_images
+from sparsity.evaluation import known_accuracy, read_test_images
 from sparsity.report.networks import Repeats, Setting, by_setting, compared, read_runs
 from sparsity.report.page import Section, figure, figures, page
+from sparsity.report.reading import read_network
 from sparsity.report.sections import differences, lead, not_reported, notes, reasons, repeat, results, shell
 from sparsity.report.sources import Choice, find_sources
 
@@ -36,6 +38,9 @@ def report(
     output: str,
     data: LightningDataModule | None = None,
     images: int = 600,
+    network: nn.Module | None = None,
+    input_shape: list[int] | None = None,
+    trust_config: bool = False,
     checkpoint: Choice = "best",
     title: str = "Sparse networks",
 ) -> None:
@@ -49,6 +54,10 @@ def report(
         output: A new or empty folder.
         data: Test images to correlate activations on and to measure bare checkpoints' accuracy, for example MNIST.
         images: How many test images to correlate activations on.
+        network: Of the architecture of checkpoints whose class is not one of ours: my_module.MyNetwork, a function that
+            returns one, such as torchvision.models.resnet18, or a YAML file of class_path and init_args.
+        input_shape: Of one sample, if neither networks nor runs nor data say it.
+        trust_config: Make the networks that the runs' own config.yaml name, which imports their modules.
         checkpoint: Which network of a run: the best on the validation images, or the last.
         title: Of the page.
 
@@ -58,19 +67,22 @@ def report(
     require_whole_number("images", images, at_least=1)
     sources = find_sources(paths, checkpoint)
     inputs, labels = read_test_images(data)
-    measure = None if labels is None else partial(measure_accuracy, images=inputs, labels=labels)
+    measure = None if inputs is None else partial(known_accuracy, images=inputs, labels=labels)
     left_out = list(sources.left_out)
-    settings = by_setting(read_runs(sources.finished, measure, partial(_tracked, what="networks"), left_out))
+    given = input_shape or getattr(data, "input_shape", None)
+    read = partial(read_network, network=network, input_shape=given, trust_config=trust_config)
+    settings = by_setting(read_runs(sources.finished, read, measure, partial(_tracked, what="networks"), left_out))
     missing = reasons(sources.unfinished, left_out)
     folder = claim_folder(output, PAGE)
-    seen = None if labels is None else inputs[:images]
+    seen = None if inputs is None else inputs[:images]
     comparisons = {
         setting: compare({run.name: run.network for run in runs}, seen, track=partial(_tracked, what="pairs"))
         for setting, runs in {key: compared(repeats) for key, repeats in settings.items()}.items()
         if len(runs) > 1
     }
     drawn = _draw(settings, comparisons, folder)
-    command = _command(paths, output, data, images, checkpoint, title)
+    whose = _whose(network, input_shape, trust_config)
+    command = _command(paths, output, data, images, checkpoint, title, whose)
     sections = [
         Section("results", "Results", results(settings)),
         *drawn,
@@ -87,11 +99,24 @@ def report(
     print(f"written to {folder / PAGE}")
 
 
+def _whose(network: nn.Module | None, input_shape: Sequence[int] | None, trust_config: bool) -> list[str]:
+    """The words of the command that say whose networks there are."""
+    words = [] if network is None else ["--network", f"{type(network).__module__}.{type(network).__qualname__}"]
+    words += [] if input_shape is None else ["--input_shape", f"[{','.join(map(str, input_shape))}]"]
+    return words + ["--trust_config", "true"] * trust_config
+
+
 def _command(
-    paths: Sequence[str], output: str, data: LightningDataModule | None, images: int, checkpoint: str, title: str
+    paths: Sequence[str],
+    output: str,
+    data: LightningDataModule | None,
+    images: int,
+    checkpoint: str,
+    title: str,
+    whose: Sequence[str],
 ) -> str:
-    """The command of this report, without the data's own arguments."""
-    words = ["--output", output, "--checkpoint", checkpoint, "--title", title]
+    """The command of this report, without the data's and the network's own arguments."""
+    words = ["--output", output, "--checkpoint", checkpoint, "--title", title, *whose]
     if data is not None:
         words += ["--data", type(data).__name__, "--images", str(images)]
     return shell("report", *paths, *words)

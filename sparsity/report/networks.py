@@ -10,10 +10,11 @@ from typing import NamedTuple
 from torch import nn
 
 from sparsity.analysis.topology.network import Topology, topology
-from sparsity.checkpoints.loading import load_network
 from sparsity.errors import SparsityError
 from sparsity.formatting import percent
+from sparsity.graph.sample import Given
 from sparsity.report.grouping import Config, differing, variant
+from sparsity.report.reading import read_network
 from sparsity.report.sources import LeftOut, Source, unless_left_out
 from sparsity.runs.curves import Curve, read_curves
 
@@ -64,7 +65,8 @@ Repeats = Mapping[str, Sequence[TrainedNetwork]]
 
 def read_runs(
     sources: Sequence[Source],
-    measure: Callable[[nn.Module], float] | None = None,
+    read: Callable[[Source], tuple[nn.Module, Given]] = read_network,
+    measure: Callable[[nn.Module], float | None] | None = None,
     track: Callable[[Sequence[Source]], Iterable[Source]] = iter,
     left_out: list[LeftOut] | None = None,
 ) -> list[TrainedNetwork]:
@@ -72,7 +74,9 @@ def read_runs(
 
     Args:
         sources: Where they lie.
-        measure: A network's test accuracy, for those that come without one; also tells which do not fit the data.
+        read: Of a source its network and what it takes, see `read_network`.
+        measure: A network's test accuracy, for those that come without one, None if it is unknown; also tells which
+            do not fit the data.
         track: Passes on the sources one by one; for a progress bar.
         left_out: Takes those that cannot be read, as long as there is another.
 
@@ -83,7 +87,7 @@ def read_runs(
     runs = [
         run
         for source in track(sources)
-        for run in unless_left_out(partial(_read, source, measure), source.path, failed)
+        for run in unless_left_out(partial(_read, source, read, measure), source.path, failed)
     ]
     if failed and (left_out is None or not runs):
         raise SparsityError(failed[0].reason)
@@ -136,9 +140,13 @@ def setting_labels(settings: Iterable[Setting]) -> dict[Setting, str]:
     }
 
 
-def _read(source: Source, measure: Callable[[nn.Module], float] | None) -> TrainedNetwork:
-    network = load_network(source.checkpoint).eval()
-    found = topology(network)
+def _read(
+    source: Source,
+    read: Callable[[Source], tuple[nn.Module, Given]],
+    measure: Callable[[nn.Module], float | None] | None,
+) -> TrainedNetwork:
+    network, given = read(source)
+    found = topology(network, given)
     measured = measure(network) if measure is not None else None
     size = f"{type(network).__name__}, {len(found.weights)} layers, {found.densities.size:,} weights"
     try:

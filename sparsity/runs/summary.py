@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from sparsity.analysis.topology.flops import known_multiply_adds
 from sparsity.analysis.topology.unmasked import Unmasked, in_words, unmasked
@@ -19,6 +19,8 @@ from sparsity.masks import kept, sizes
 from sparsity.runs.folder import RunFolder
 
 _LONGEST = 200
+_MOST_AXES = 8
+_LONGEST_AXIS = 2**31
 _SHARES = ("density", "density_asked")
 _COUNTS = ("kept", "weights", "flops_dense", "flops_effective", "epochs", "seconds")
 _TEXTS = ("git_commit",)
@@ -39,6 +41,7 @@ class RunSummary:
         density_all: The density with the weights that no mask covers.
         flops_dense: Multiply-adds of one sample in the dense network; None if they are not known.
         flops_effective: Those of the weights that are left.
+        input_shape: Of one sample, without the batch; None if it is not one tensor of numbers.
         git_commit: Of this program's checkout; None if it was not run from one.
         test_accuracy: On the test images, in [0, 1], by checkpoint.
         seed: Of everything.
@@ -56,6 +59,7 @@ class RunSummary:
     density_all: float | None = None
     flops_dense: int | None = None
     flops_effective: int | None = None
+    input_shape: Sequence[int] | None = None
     git_commit: str | None = None
     test_accuracy: Mapping[str, float] = field(default_factory=dict)
     seed: int | None = None
@@ -95,6 +99,7 @@ class RunSummary:
             density_all=dense.density_of_all(kept_all, total),
             flops_dense=None if costs is None else costs.total({**everything, **dense.weights}),
             flops_effective=None if costs is None else costs.total({**weights, **dense.weights}),
+            input_shape=_shape(sample),
             git_commit=git_commit(),
             **others,
         )
@@ -144,6 +149,13 @@ def git_commit() -> str | None:
     return done.stdout.strip()
 
 
+def _shape(sample: Given) -> list[int] | None:
+    if isinstance(sample, Tensor):
+        return list(sample.shape[1:]) if sample.is_floating_point() else None
+    is_shape = isinstance(sample, Sequence) and all(isinstance(length, int) for length in sample)
+    return [int(length) for length in sample] if is_shape and sample else None
+
+
 def _wrong_in(summary: object) -> str | None:
     """What no fit would have written, if there is something."""
     if not isinstance(summary, Mapping):
@@ -166,6 +178,8 @@ def _wrong_in(summary: object) -> str | None:
     for key in _TEXTS:
         if (value := summary.get(key)) is not None and not _is_text(value):
             return f"{key} is {_short(value)}"
+    if (shape := summary.get("input_shape")) is not None and not _is_shape(shape):
+        return f"input_shape is {_short(shape)}"
     if seed is not None and (type(seed) is not int or abs(seed) > 2**64):
         return f"seed is {_short(seed)}"
     return None
@@ -176,6 +190,11 @@ def _is_number(value: object, at_most: float) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return (isinstance(value, int) or math.isfinite(value)) and 0 <= value <= at_most
+
+
+def _is_shape(value: object) -> bool:
+    is_list = isinstance(value, list) and 0 < len(value) <= _MOST_AXES
+    return is_list and all(type(length) is int and 0 < length < _LONGEST_AXIS for length in value)  # type: ignore[attr-defined]
 
 
 def _is_text(value: object) -> bool:

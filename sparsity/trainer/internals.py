@@ -5,7 +5,8 @@ Whatever of Lightning or jsonargparse this project needs beyond their public int
 """
 
 import warnings
-from collections.abc import Collection
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
 from inspect import Parameter, isroutine, signature
 from typing import Any
 
@@ -15,6 +16,7 @@ from pytorch_lightning.__version__ import version
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, _get_module_type, _InstantiatorFn
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.utilities import CombinedLoader
 from typing_extensions import override
 
 Versioned = TensorBoardLogger | CSVLogger
@@ -61,6 +63,27 @@ class ParserOfGivenArguments(LightningArgumentParser):
         if param.default is not Parameter.empty and (is_passed_on or callable(param.default)):
             kwargs.setdefault("default", SUPPRESS)
         return super()._add_signature_parameter(container, nested_key, param, *args, **kwargs)
+
+
+def training_loader(trainer: pl.Trainer) -> Any:
+    """The loader of the fit, or its several as one, of which nothing was taken yet."""
+    trainer.fit_loop.setup_data()
+    loader = trainer.train_dataloader
+    if isinstance(loader, list | tuple | Mapping):
+        return CombinedLoader(loader, trainer.fit_loop._combined_loader._mode)  # type: ignore[union-attr]
+    return loader
+
+
+def on_device(trainer: pl.Trainer, batch: Any) -> Any:
+    """What training makes of a batch of its loader: converted, transferred and changed by the hooks for that."""
+    batch = trainer.precision_plugin.convert_input(batch)
+    batch = trainer.lightning_module._on_before_batch_transfer(batch, dataloader_idx=0)
+    return trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+
+
+def step_arguments(trainer: pl.Trainer, batch: Any) -> tuple[Any, ...]:
+    """What `training_step` is called with for a first batch, which depends on its signature."""
+    return tuple(trainer.fit_loop.epoch_loop._build_kwargs(OrderedDict(), batch, 0).values())
 
 
 def instantiate(parser: ArgumentParser, config: Namespace, cli: LightningCLI | None = None) -> Namespace:

@@ -5,10 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
-from sparsity.callbacks.predictions import write_predictions
+from sparsity.callbacks.predictions import PredictionWriter, write_predictions
 from sparsity.datamodules import Digits
+from sparsity.errors import SparsityError
 from sparsity.interop import load_network, save_checkpoint
 from sparsity.networks import FC
 
@@ -56,6 +60,36 @@ def test_a_prediction_that_fails_leaves_no_folder(
     outcome = sparsity("predict", *SMALL, "--ckpt_path", "network.ckpt", "--trainer.limit_predict_batches", "0")
     assert {path.name for path in tmp_path.iterdir()} == {"network.ckpt"}
     assert outcome.code == 2, outcome.out
+
+
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [
+        (nn.Conv2d(1, 3, 1), r"predict_step of Predicts gives a Tensor shaped \[2, 3, 4, 4\]"),
+        (nn.LSTM(4, 4), "predict_step of Predicts gives a tuple"),
+    ],
+)
+def test_predictions_of_what_does_not_classify_are_refused(
+    network: nn.Module, reason: str, tmp_path: Path, make_trainer: Any
+) -> None:
+    class Predicts(pl.LightningModule):
+        def predict_step(self, batch: list[torch.Tensor], batch_idx: int) -> Any:
+            return network(batch[0][:, 0] if isinstance(network, nn.LSTM) else batch[0])
+
+    trainer = make_trainer(PredictionWriter(str(tmp_path / "predictions")))
+    with pytest.raises(SparsityError, match=reason):
+        trainer.predict(Predicts(), DataLoader(TensorDataset(torch.rand(4, 1, 4, 4)), batch_size=2))
+    assert not (tmp_path / "predictions").exists()
+
+
+def test_labels_that_are_no_class_indices_have_no_column(tmp_path: Path, make_trainer: Any) -> None:
+    class Predicts(pl.LightningModule):
+        def predict_step(self, batch: list[torch.Tensor], batch_idx: int) -> torch.Tensor:
+            return batch[0].softmax(1)
+
+    trainer = make_trainer(PredictionWriter(str(tmp_path / "predictions")))
+    trainer.predict(Predicts(), DataLoader(TensorDataset(torch.rand(4, 3), torch.rand(4, 2)), batch_size=2))
+    assert "labels" not in torch.load(tmp_path / "predictions" / "predictions.pt", weights_only=True)
 
 
 def test_images_without_labels_have_no_column_for_them(tmp_path: Path) -> None:

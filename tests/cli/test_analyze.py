@@ -55,6 +55,25 @@ def test_networks_of_one_architecture_are_analysed_and_compared(sparsity: Any, t
     assert not list(out.glob("*.pdf"))
 
 
+@pytest.mark.filterwarnings("default:accuracy is not measured")
+@pytest.mark.parametrize("command", ["analyze", "report"])
+def test_accuracy_is_left_out_with_a_line_where_labels_do_not_fit_the_outputs(
+    command: str, sparsity: Any, tmp_path: Path
+) -> None:
+    paths = [tmp_path / f"{name}.ckpt" for name in "ab"]
+    for path in paths:
+        save_checkpoint(FC(num_classes=5, depth=2, width=8), path)
+    out = tmp_path / "out"
+    with pytest.warns(UserWarning, match="accuracy is not measured and is left out: labels go from 0 to 9, and"):
+        outcome = sparsity(command, *paths, "--output", out, "--data", "Digits", "--images", "50")
+    assert outcome.code == 0, outcome.err
+    if command == "analyze":
+        assert "test_accuracy" not in json.loads((out / "summary.json").read_text())["a"]
+        assert len(rows(out / "distances.csv")) == 3 * 2  # measures, layers
+    else:
+        assert (out / "index.html").exists()
+
+
 def test_one_network_alone_works_too(sparsity: Any, tmp_path: Path) -> None:
     path = sparse_checkpoint(tmp_path / "a.ckpt", 0)
     outcome = sparsity("analyze", path, "--output", tmp_path / "out", "--names", "mine")
@@ -236,7 +255,8 @@ def test_networks_of_ones_own_class_are_analysed_if_the_user_names_it(
         add_masks(network)
         set_mask(network, {name: torch.rand(mask.shape) < 0.5 for name, mask in masks(network).items()})
         torch.save(network.state_dict(), path)
-    named = ["--network", "own_net.Own", "--network.width", "7"]
+    (tmp_path / "own_net.yaml").write_text("class_path: own_net.Own\ninit_args: {width: 7}\n")
+    named = ["--network", tmp_path / "own_net.yaml"]
     out = tmp_path / "out"
     outcome = sparsity("analyze", *paths, *named, "--data", "Digits", "--align", "propagate", "--output", out)
     assert outcome.code == 0, outcome.err
@@ -244,6 +264,11 @@ def test_networks_of_ones_own_class_are_analysed_if_the_user_names_it(
     assert summary["b"]["density"] == pytest.approx(density(network))
     assert len(rows(out / "distances.csv")) == 3 * 3
 
+    outcome = sparsity("analyze", *paths, "--network", "own.yaml", "--output", tmp_path / "missing")
+    assert (
+        outcome.err
+        == "error: network: there is no file own.yaml; give a class, or a YAML file with class_path and init_args\n"
+    )
     outcome = sparsity("analyze", *paths, *named, "--output", tmp_path / "unsaid")
     assert outcome.code == 2
     assert "Own does not say what it takes; give input_shape" in outcome.err
@@ -256,6 +281,27 @@ def test_networks_of_ones_own_class_are_analysed_if_the_user_names_it(
     outcome = sparsity("analyze", *paths, "--network", "own_net.Own", "--output", tmp_path / "wide")
     assert outcome.code == 2
     assert "must be shaped [6, 1, 3, 3], not [7, 1, 3, 3]" in outcome.err
+
+
+def test_a_network_of_ones_own_class_is_converted_and_tested(
+    sparsity: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "small_net.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    network = importlib.import_module("small_net").Own()
+    add_masks(network)
+    set_mask(network, {name: torch.rand(mask.shape) < 0.5 for name, mask in masks(network).items()})
+    torch.save({"state_dict": {f"model.{name}": tensor for name, tensor in network.state_dict().items()}},
+               tmp_path / "theirs.ckpt")  # fmt: skip
+    named = ["--network", "small_net.Own"]
+    outcome = sparsity("convert", tmp_path / "theirs.ckpt", *named, "--output", tmp_path / "ours.ckpt")
+    assert outcome.code == 0, outcome.err
+    assert f"Own at density {density(network):.6g}" in outcome.out
+    tested = sparsity("test", "--data", "Digits", "--model.network", "small_net.Own",
+                      "--trainer.accelerator", "cpu", "--ckpt_path", tmp_path / "ours.ckpt")  # fmt: skip
+    assert tested.code == 0, tested.err
+    loaded = load_network(tmp_path / "ours.ckpt", network=network)
+    assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in loaded.state_dict().items())
 
 
 def test_networks_of_torchvision_are_named_by_their_functions(sparsity: Any, tmp_path: Path) -> None:

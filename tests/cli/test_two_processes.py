@@ -13,7 +13,7 @@ import torch
 import sparsity.callbacks
 from benchmarks.processes import PRUNERS, fit
 from sparsity.callbacks import PruningCallback
-from tests.every_pruner_on_two_ranks import FEW
+from tests.every_pruner_on_two_ranks import BY_OWN_LOSS, FEW, fit_own_loss
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -102,6 +102,15 @@ def test_one_process_and_two_end_alike_and_one_goes_on_where_two_were_stopped(pr
     for rank in (0, 1):
         assert_alike(one, torch.load(two_ranks / f"{pruner}_alike_{rank}.pt", weights_only=True))
     assert_alike(one, fit(pruner, 1, resume_from=str(two_ranks / f"{pruner}_2.ckpt")))
+
+
+@pytest.mark.parametrize("pruner", BY_OWN_LOSS)
+def test_two_processes_score_by_the_mean_gradient_of_what_each_of_them_sees(pruner: str, two_ranks: Path) -> None:
+    whole = fit_own_loss(pruner, 1)
+    for rank in (0, 1):
+        found = torch.load(two_ranks / f"{pruner}_own_{rank}.pt", weights_only=True)
+        assert all(torch.equal(mask, whole[name]) for name, mask in found.items())
+    assert sum(int(mask.sum()) for mask in whole.values()) == 14
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsity.pruning.drop_and_grow import drop_and_grow
+from sparsity.pruning.selection import keep_highest
 
 
 def one(weight: list[float], growth: list[float], mask: list[int], fraction: float) -> list[int]:
@@ -62,3 +63,12 @@ def test_every_layer_keeps_its_number_and_its_largest_weights(seed: int, density
         if stay and not m.all():
             largest = weights[name].abs().flatten().topk(stay).indices
             assert new[name].flatten()[largest].all()
+
+
+def test_weights_and_growth_may_have_a_history() -> None:
+    weight = torch.tensor([-1.0, 3.0, 0.0, 0.0], requires_grad=True)
+    growth = {"a": torch.tensor([0.0, 9.0, 5.0, 2.0], requires_grad=True).abs()}
+    new = drop_and_grow({"a": weight}, growth, {"a": torch.tensor([1, 1, 0, 0]).bool()}, 0.5)
+    assert new.masks["a"].int().tolist() == [0, 1, 1, 0]
+    for count in (1, {"a": 1}):
+        assert keep_highest({"a": weight.abs()}, count, new.masks, min_kept=1)["a"].int().tolist() == [0, 1, 0, 0]

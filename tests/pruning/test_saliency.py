@@ -2,6 +2,8 @@ import copy
 import math
 import random
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from sparsity.networks import FC, ResNet, ResNet56
 from sparsity.pruning.clustered import clustered_saliency
 from sparsity.pruning.saliency import (
     Saliency,
+    cross_entropy,
     grasp_saliency,
     lamp_saliency,
     magnitude_saliency,
@@ -61,6 +64,16 @@ def batch(*shape: int, classes: int = 10) -> tuple[Tensor, Tensor]:
     return torch.rand(6, *shape, generator=generator), torch.arange(6) % classes
 
 
+def snip(network: nn.Module, images: Tensor, labels: Tensor, **options: Any) -> dict[str, Tensor]:
+    return snip_saliency(network, partial(cross_entropy, network, images, labels), **options)
+
+
+def grasp(
+    network: nn.Module, images: Tensor, labels: Tensor, temperature: float = 200.0, **options: Any
+) -> dict[str, Tensor]:
+    return grasp_saliency(network, partial(cross_entropy, network, images, labels, temperature), **options)
+
+
 def scores_on(*shape: int) -> dict[str, Callable[[nn.Module], Saliency]]:
     """Every saliency of networks with this input."""
     images, labels = batch(*shape)
@@ -69,8 +82,8 @@ def scores_on(*shape: int) -> dict[str, Callable[[nn.Module], Saliency]]:
         "clustered": clustered_saliency,
         "magnitude": magnitude_saliency,
         "LAMP": lamp_saliency,
-        "SNIP": lambda network: snip_saliency(network, images, labels),
-        "GraSP": lambda network: grasp_saliency(network, images, labels),
+        "SNIP": lambda network: snip(network, images, labels),
+        "GraSP": lambda network: grasp(network, images, labels),
         "SynFlow": lambda network: synflow_saliency(network, shape),
     }
 
@@ -137,7 +150,7 @@ def test_lamp_ranks_by_magnitude_in_a_layer_and_empties_none(seed: int, count: i
 
 
 def test_snip_is_the_gradient_times_the_weight() -> None:
-    saliency = snip_saliency(OutputAgainstZero(two_three_one()), UNDECIDED, CLASS_0)
+    saliency = snip(OutputAgainstZero(two_three_one()), UNDECIDED, CLASS_0)
     # 1/2 |dz/dw w|, dz/dw = (9, -2), (-4.5, 1), (0, 0) and (6.5, 13, 0)
     assert saliency["network.0"].tolist() == [[4.5, 2], [6.75, 0.25], [0, 0]]
     assert saliency["network.2"].tolist() == [[6.5, 6.5, 0]]
@@ -145,12 +158,12 @@ def test_snip_is_the_gradient_times_the_weight() -> None:
 
 def test_snip_is_the_mean_over_the_batch_before_the_absolute_value() -> None:
     images, labels = UNDECIDED.repeat(2, 1), torch.tensor([0, 1])  # z = 0: opposite gradients
-    saliency = snip_saliency(OutputAgainstZero(two_three_one()), images, labels)
+    saliency = snip(OutputAgainstZero(two_three_one()), images, labels)
     assert all((s == 0).all() for s in saliency.values())
 
 
 def test_grasp_is_the_weight_times_the_hessian_of_the_gradient() -> None:
-    saliency = grasp_saliency(OutputAgainstZero(two_three_one()), UNDECIDED, CLASS_0, temperature=1.0)
+    saliency = grasp(OutputAgainstZero(two_three_one()), UNDECIDED, CLASS_0, temperature=1.0)
     # With u the gradient of z, g = -u / 2 and H = u u' / 4 - Z / 2, Z the second derivatives of z, which are x[i]
     # between w1[j, i] and w2[j] of units that are on. So H g = -|u|^2 u / 8 + Z u / 4 with
     # |u|^2 = 81 + 4 + 20.25 + 1 + 42.25 + 169 = 317.5, and Z u = h[j] x in the first layer, |x|^2 w2[j] in the second:
@@ -186,7 +199,7 @@ def test_grasp_agrees_with_an_explicit_hessian_over_the_kept_weights(temperature
     hessian, gradient, weights = hessian_and_gradient(network, images.double(), labels, temperature)
     mask = torch.cat([m.flatten() for m in masks(network).values()])
     expected = weights * (hessian @ (gradient * mask))
-    saliency = grasp_saliency(network, images.double(), labels, temperature)
+    saliency = grasp(network, images.double(), labels, temperature)
     found = torch.cat([s.flatten() for s in saliency.values()])
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=0)
     assert (found[~mask] == 0).all()
@@ -199,7 +212,7 @@ def test_the_weight_that_grasp_ranks_highest_carries_gradient_flow_and_the_lowes
     add_masks(network)
     images, labels = batch(3, classes=3)
     images = images.double()
-    saliency = torch.cat([s.flatten() for s in grasp_saliency(network, images, labels, temperature=1.0).values()])
+    saliency = torch.cat([s.flatten() for s in grasp(network, images, labels, temperature=1.0).values()])
     _, gradient, weights = hessian_and_gradient(network, images, labels, temperature=1.0)
     changes = {}
     for position in (int(saliency.argmax()), int(saliency.argmin())):
@@ -221,9 +234,9 @@ def test_snip_averages_gradients_and_not_saliencies() -> None:
     halves = [(images[:3], labels[:3]), (images[3:], labels[3:])]
     gradients: list[list[Tensor]] = [[], []]
     for half, seen in zip(halves, gradients, strict=True):
-        snip_saliency(network, *half, average=lambda g, seen=seen: seen.append(g.clone()) or g)
+        snip(network, *half, average=lambda g, seen=seen: seen.append(g.clone()) or g)
     means = iter([(a + b) / 2 for a, b in zip(*gradients, strict=True)])
-    whole, averaged = snip_saliency(network, images, labels), snip_saliency(network, *halves[0], lambda _: next(means))
+    whole, averaged = snip(network, images, labels), snip(network, *halves[0], average=lambda _: next(means))
     for name in whole:
         torch.testing.assert_close(averaged[name], whole[name])
 
@@ -232,15 +245,15 @@ def test_grasp_averages_the_gradient_and_then_its_product_with_the_hessian() -> 
     network = FC((5,), num_classes=3, depth=3, width=7)
     add_masks(network)
     images, labels = batch(5, classes=3)
-    alone = grasp_saliency(network, images, labels)
+    alone = grasp(network, images, labels)
     seen = []
-    doubled = grasp_saliency(network, images, labels, average=lambda g: seen.append(g.shape) or 2 * g)
+    doubled = grasp(network, images, labels, average=lambda g: seen.append(g.shape) or 2 * g)
     assert seen == 2 * [layer.weight.shape for layer in masked(network).values()]
     for name in alone:
         torch.testing.assert_close(doubled[name], 4 * alone[name])
 
 
-@pytest.mark.parametrize("score", [snip_saliency, grasp_saliency])
+@pytest.mark.parametrize("score", [snip, grasp])
 def test_a_mean_of_gradients_may_be_taken_in_place(score: Callable[..., Saliency]) -> None:
     network = ResNet(depth=8, width=2, input_shape=(3, 8, 8))
     add_masks(network)
@@ -250,7 +263,7 @@ def test_a_mean_of_gradients_may_be_taken_in_place(score: Callable[..., Saliency
     assert all(torch.equal(anew[name], in_place[name]) for name in anew)
 
 
-@pytest.mark.parametrize("score", [snip_saliency, grasp_saliency])
+@pytest.mark.parametrize("score", [snip, grasp])
 def test_gradients_are_those_of_training_mode(score: Callable[..., Saliency]) -> None:
     network = ResNet(depth=8, width=2, input_shape=(3, 8, 8))
     add_masks(network)
@@ -263,7 +276,7 @@ def test_gradients_are_those_of_training_mode(score: Callable[..., Saliency]) ->
     assert all(torch.equal(training[name], evaluating[name]) for name in training)
 
 
-@pytest.mark.parametrize("score", [snip_saliency, grasp_saliency])
+@pytest.mark.parametrize("score", [snip, grasp])
 def test_dropout_takes_part_in_training_mode(score: Callable[..., Saliency]) -> None:
     network = nn.Sequential(nn.Dropout(0.5), nn.Linear(8, 10))
     add_masks(network)
@@ -273,7 +286,7 @@ def test_dropout_takes_part_in_training_mode(score: Callable[..., Saliency]) -> 
     assert not dropped.all()
 
 
-@pytest.mark.parametrize("score", [snip_saliency, grasp_saliency])
+@pytest.mark.parametrize("score", [snip, grasp])
 def test_pruned_weights_and_layers_that_are_not_used_score_zero(score: Callable[..., Saliency]) -> None:
     network = OutputAgainstZero(two_three_one())
     network.unused = nn.Linear(2, 2)
@@ -400,9 +413,9 @@ def test_a_non_finite_weight_is_named_with_its_layer() -> None:
     with pytest.raises(NonFiniteError, match="LAMP saliency of layer '2'"):
         lamp_saliency(network)
     with pytest.raises(NonFiniteError, match=r"SNIP saliency of layer 'network\.0'"):
-        snip_saliency(OutputAgainstZero(network), UNDECIDED, CLASS_0)
+        snip(OutputAgainstZero(network), UNDECIDED, CLASS_0)
     with pytest.raises(NonFiniteError, match=r"GraSP saliency of layer 'network\.0'"):
-        grasp_saliency(OutputAgainstZero(network), UNDECIDED, CLASS_0)
+        grasp(OutputAgainstZero(network), UNDECIDED, CLASS_0)
 
 
 def test_an_infinite_weight_is_no_largest_weight_for_lamp() -> None:
@@ -425,9 +438,9 @@ def test_random_saliency_depends_on_seed_and_layer_only() -> None:
 def test_a_compiled_network_is_scored_without_its_compiled_code() -> None:
     network = FC((2,), num_classes=2, depth=2, width=3)
     add_masks(network)
-    expected = grasp_saliency(network, torch.tensor([[1.0, 2.0]]), torch.tensor([0]))
+    expected = grasp(network, torch.tensor([[1.0, 2.0]]), torch.tensor([0]))
     network.compile(backend=refuse)
-    scored = grasp_saliency(network, torch.tensor([[1.0, 2.0]]), torch.tensor([0]))
+    scored = grasp(network, torch.tensor([[1.0, 2.0]]), torch.tensor([0]))
     assert all(torch.equal(scored[name], s) for name, s in expected.items())
     synflow_saliency(network, (2,))
 

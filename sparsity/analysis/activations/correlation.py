@@ -1,5 +1,6 @@
 """Convergent learning (Li et al. 2015): do two networks have units that answer alike?"""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -8,7 +9,7 @@ from typing import NamedTuple, cast
 import numpy as np
 from torch import Tensor, nn
 
-from sparsity.analysis.activations.responses import Point, responses, unit_axis
+from sparsity.analysis.activations.responses import AN_OPERATION, Point, seen_responses, unit_axis
 from sparsity.analysis.assignment import assign
 from sparsity.analysis.records import PER_UNIT
 from sparsity.errors import SparsityError
@@ -68,7 +69,8 @@ def activation_correlation(
         batch_size: Images at a time; a matter of memory only.
 
     Raises:
-        SparsityError: If the networks' layers differ in number, units or positions, or images do not fit.
+        SparsityError: If the networks' layers differ in number, units or positions, or images do not fit, or no layer's
+            answers are seen; those of single layers are left out with a warning.
     """
     (found,) = activation_correlations({"a": network_a, "b": network_b}, images, point, batch_size).values()
     return found
@@ -95,11 +97,13 @@ def activation_correlations(
     _require_same_units([[place.units for _, place in found] for found in layers.values()])
     if len(images) == 0:
         raise SparsityError("there are no images to correlate responses over; give at least one")
-    first = next(iter(layers.values()))
-    moments = [_LayerMoments(list(networks), place.units) for _, place in first]
+    moments: list[_LayerMoments] = []
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
-        answers = {network: responses(module, batch, point) for network, module in networks.items()}
+        answers = {network: seen_responses(module, batch, point) for network, module in networks.items()}
+        if not moments:
+            layers = _seen(layers, answers)
+            moments = [_LayerMoments(list(networks), place.units) for _, place in next(iter(layers.values()))]
         for place, of_all in enumerate(moments):
             names = {network: found[place][0] for network, found in layers.items()}
             columns = {
@@ -113,6 +117,29 @@ def activation_correlations(
             {name: _matched(of_all.correlation(a, b)) for (name, _), of_all in zip(layers[a], moments, strict=True)}
         )
         for a, b in combinations(networks, 2)
+    }
+
+
+def _seen(
+    layers: Mapping[str, Sequence[tuple[str, Place]]], answers: Mapping[str, Mapping[str, Tensor]]
+) -> dict[str, list[tuple[str, Place]]]:
+    """The layers whose answers are seen in all networks; the others are named in a warning.
+
+    Raises:
+        SparsityError: If there is none.
+    """
+    rows = list(zip(*layers.values(), strict=True))
+    seen = [all(name in answers[network] for network, (name, _) in zip(layers, row, strict=True)) for row in rows]
+    left_out = [row[0][0] for row, is_seen in zip(rows, seen, strict=True) if not is_seen]
+    if not any(seen):
+        raise SparsityError(f"no layer runs as {AN_OPERATION}: there are no answers to correlate")
+    if left_out:
+        # From one place, so that Python says it once.
+        warnings.warn(
+            f"activations of {', '.join(left_out)} are left out: they do not run as {AN_OPERATION}", stacklevel=1
+        )
+    return {
+        network: [layer for layer, kept in zip(found, seen, strict=True) if kept] for network, found in layers.items()
     }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sparsity.analysis.activations.responses import Point, responses, unit_axis
+from sparsity.analysis.activations.responses import Point, require_seen, seen_responses, unit_axis
 from sparsity.analysis.records import PER_UNIT
 from sparsity.errors import SparsityError
 from sparsity.graph.layers import analysed, parameter_names, without_parametrisations
@@ -80,7 +80,7 @@ def feature_maps(network: nn.Module, images: Tensor, layer: str, point: Point = 
         SparsityError: If there is no such layer or the images do not fit.
     """
     _place(network, layer)
-    maps: Array = responses(network, images, point)[layer].float().cpu().numpy()
+    maps: Array = _answers(network, images, layer, point).float().cpu().numpy()
     return maps
 
 
@@ -105,7 +105,7 @@ def exciting_patches(network: nn.Module, images: Tensor, layer: str, batch_size:
     highest, image, place = [], [], []
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
-        answers = responses(network, batch, "pre")[layer].cpu().double()
+        answers = _answers(network, batch, layer, "pre").cpu().double()
         answers = answers.movedim(axis, 0).flatten(2) if answers.ndim > 2 else answers.T[:, :, None]
         units, count, places = answers.shape  # [units, batch, positions]
         values, index = answers.reshape(units, count * places).max(dim=1)
@@ -134,6 +134,12 @@ def _fields(
         columns.argmax(axis=1),
         columns.shape[1] - columns[:, ::-1].argmax(axis=1),
     )
+
+
+def _answers(network: nn.Module, images: Tensor, layer: str, point: Point) -> Tensor:
+    seen = seen_responses(network, images, point)
+    require_seen(seen, layer, network)
+    return seen[layer]
 
 
 def _place(network: nn.Module, name: str) -> Place:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
@@ -51,7 +52,40 @@ def responses(network: nn.Module, images: Tensor, point: Point = "post") -> dict
         Linear, on the network's device. A layer that runs several times is seen at its last run.
 
     Raises:
-        SparsityError: If the point is unknown, the images do not fit, a layer did not run, or two share a weight.
+        SparsityError: If the point is unknown, the images do not fit, a layer's answer is not seen, or two share a
+            weight.
+    """
+    seen = seen_responses(network, images, point)
+    for name in analysed(network):
+        require_seen(seen, name, network)
+    return seen
+
+
+AN_OPERATION = "a linear map or convolution of its own, as attention's weights, recurrent ones and embeddings never do"
+
+
+def require_seen(seen: Mapping[str, Tensor], layer: str, network: nn.Module) -> None:
+    """Check that a layer's answer is among those that were seen.
+
+    Raises:
+        SparsityError: If it is not.
+    """
+    if layer not in seen:
+        raise SparsityError(
+            f"layer {layer!r} does not run in the forward pass of {type(network).__name__} as {AN_OPERATION}"
+        )
+
+
+def seen_responses(network: nn.Module, images: Tensor, point: Point = "post") -> dict[str, Tensor]:
+    """As `responses`, of those layers alone whose answers are seen: operations that their weight alone makes.
+
+    Args:
+        network: As in `responses`.
+        images: As in `responses`; whole numbers are token ids and stay so, but bytes.
+        point: As in `responses`.
+
+    Raises:
+        SparsityError: If the point is unknown, the images do not fit, or two layers share a weight.
     """
     if point not in ("post", "pre", "filters"):
         raise SparsityError(f"there is no point called {point!r}; there are post, pre, filters")
@@ -71,10 +105,12 @@ def responses(network: nn.Module, images: Tensor, point: Point = "post") -> dict
             modes.enter_context(BareWeights())
         modes.enter_context(refusing(network, f"images of shape {tuple(images.shape[1:])}"))
         modes.enter_context(recorder)  # entered last, so it sees an operation first and what comes back of it
-        network(images.to(device, dtype))
-    if missing := [name for name in places if name not in recorder.recorded]:
-        raise SparsityError(f"layer {missing[0]!r} does not run in the forward pass of {type(network).__name__}")
-    return {name: recorder.recorded[name] for name in places}
+        network(images.to(device) if images.dtype in (torch.int64, torch.int32) else images.to(device, dtype))
+    return {
+        name: response
+        for name, place in places.items()
+        if (response := recorder.recorded.get(name)) is not None and response.shape[unit_axis(place)] == place.units
+    }
 
 
 def unit_axis(place: Place) -> int:

@@ -3,9 +3,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from sparsity.analysis import activation_correlation, responses
-from sparsity.analysis.activations.correlation import _LayerMoments
+from sparsity.analysis.activations.correlation import _LayerMoments, activation_correlations
 from sparsity.errors import SparsityError
 from sparsity.masks import add_masks, set_mask
 from sparsity.networks import FC, ResNet
@@ -73,3 +74,38 @@ def test_mistakes_are_named():
         activation_correlation(a, b, torch.ones(2, 6))
     with pytest.raises(SparsityError, match="no images"):
         activation_correlation(a, a, torch.ones(0, 6))
+
+
+class _Language(nn.Module):
+    """Token ids through attention and an LSTM to a Linear, the one layer whose answers are seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(11, 8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.lstm = nn.LSTM(8, 8, batch_first=True)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, tokens):
+        x = self.embedding(tokens)
+        return self.head(self.lstm(self.attention(x, x, x, need_weights=False)[0])[0])
+
+
+def test_layers_whose_answers_are_not_seen_are_left_out_and_named():
+    networks = {"a": _Language(), "b": _Language()}
+    tokens = torch.randint(11, (40, 6), generator=torch.Generator().manual_seed(0))
+    unseen = "attention.in_proj_weight, attention.out_proj, lstm.weight_ih_l0, lstm.weight_hh_l0"
+    with pytest.warns(UserWarning, match=f"activations of {unseen} are left out: they do not run as a linear map"):
+        found = activation_correlations(networks, tokens)["a", "b"]
+    assert list(found.layers) == ["head"]
+    with torch.no_grad():
+        answers = [networks[name](tokens).flatten(0, 1).double().numpy() for name in "ab"]
+    expected = np.corrcoef(*(a.T for a in answers))[:5, 5:]
+    np.testing.assert_allclose(found.layers["head"].correlation, expected, atol=1e-5)
+    with pytest.raises(SparsityError, match=r"layer 'attention\.in_proj_weight' does not run in the forward pass of"):
+        responses(networks["a"], tokens)
+
+
+def test_networks_without_any_layer_whose_answers_are_seen_are_refused():
+    with pytest.raises(SparsityError, match="no layer runs as a linear map or convolution of its own"):
+        activation_correlations({"a": nn.LSTM(3, 4), "b": nn.LSTM(3, 4)}, torch.rand(5, 2, 3))

@@ -9,10 +9,10 @@ import yaml
 from torch.optim.lr_scheduler import StepLR
 
 from sparsity.classifier import SparseClassifier
-from sparsity.cli.class_paths import require_classes
 from sparsity.errors import SparsityError
 from sparsity.interop import save_checkpoint
 from sparsity.networks import FC
+from sparsity.runs.class_paths import require_classes
 
 SHELL = {"class_path": "os.system", "init_args": {"command": "touch ran"}}
 PROCESS = {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", "ran"]}}
