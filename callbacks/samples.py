@@ -1,6 +1,6 @@
 """What the samples of a fit look like, found out without asking its data for anything that the fit would miss."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sparsity.callbacks.network import network_of
 from sparsity.errors import SparsityError
-from sparsity.graph.sample import Given
+from sparsity.graph.sample import Given, own_sample, own_shape
 from sparsity.seeding import unmoved_randomness
 
 
@@ -24,11 +24,8 @@ def known_sample(trainer: pl.Trainer, module: pl.LightningModule) -> Given:
     example: Any = module.example_input_array
     if isinstance(example, Tensor | tuple | Mapping):
         return example
-    for owner in (trainer.datamodule, network_of(module)):  # type: ignore[attr-defined]
-        shape = getattr(owner, "input_shape", None)
-        if isinstance(shape, Sequence) and all(isinstance(length, int) for length in shape):
-            return tuple(shape)
-    return None
+    shape = own_shape(trainer.datamodule)  # type: ignore[attr-defined]
+    return own_sample(network_of(module)) if shape is None else shape
 
 
 def batch_sample(batch: Any) -> Given:

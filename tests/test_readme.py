@@ -48,6 +48,6 @@ def test_every_command_of_the_docs_is_understood(page: Path, sparsity: Any, monk
     monkeypatch.chdir(ROOT)
     for line in page.read_text().splitlines():
         # The others need files or ask for help, and have tests of their own.
-        if line.startswith("    python -m sparsity fit") and ".help" not in line and "my_pruner" not in line:
+        if line.startswith("    python -m sparsity fit") and ".help" not in line and "my_" not in line:
             outcome = sparsity(*shlex.split(line.strip().removeprefix("python -m sparsity ")), "--print_config")
             assert outcome.code == 0, f"{line.strip()}: {outcome.err}"

@@ -9,7 +9,6 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from jsonargparse import get_loader, set_loader
-from pytorch_lightning.cli import LightningArgumentParser
 from torch.optim import lr_scheduler
 from typing_extensions import override
 
@@ -22,7 +21,7 @@ from sparsity.cli import COMMANDS
 from sparsity.cli.parser_errors import one_sentence
 from sparsity.runs.class_paths import require_classes
 from sparsity.runs.yaml_files import require_bounded
-from sparsity.trainer.internals import instantiate, options_of, subcommands_of
+from sparsity.trainer.internals import ParserOfGivenArguments, instantiate, options_of, subcommands_of
 
 _load_unbounded = get_loader("yaml")
 
@@ -35,7 +34,7 @@ def _load_bounded(text: str) -> Any:
 set_loader("yaml", _load_bounded, (yaml.YAMLError,))
 
 
-class OneSentenceParser(LightningArgumentParser):
+class OneSentenceParser(ParserOfGivenArguments):
     """A parser whose errors are one sentence, without pages of usage before it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -4,6 +4,8 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 
+from sparsity.runs.class_paths import takes_any_name
+
 _NOISE = re.compile(
     r"(Does not validate against|Subtypes:|Errors:|Given value|Problem with given class_path|Expected a path but)"
     r"|Expected a <class 'NoneType'>"
@@ -32,7 +34,9 @@ def one_sentence(message: str, class_names: Iterable[str] = (), options: Sequenc
     reasons = [line for line in lines if line and not _NOISE.match(line)]
     reason = reasons[0] if reasons else " ".join(message.split())
     reason = re.sub(r"^Type typing\.Callable\[.*\] expects a function or a callable class: ", "", reason)
-    chosen = re.search(r"given class_path '(?:[\w.]*\.)?(\w+)'", message)
+    # Of what is made within something else, the last is where it went wrong.
+    paths = re.findall(r"given class_path '([\w.]+)'", message)
+    chosen = paths[-1].rpartition(".")[2] if paths else ""
 
     if layer := re.match(r"(?:Unexpected import path format: |Unable to load config ')([^']+\.ya?ml)", reason):
         return (
@@ -55,9 +59,10 @@ def one_sentence(message: str, class_names: Iterable[str] = (), options: Sequenc
         example = "StepLR" if key.endswith("lr_scheduler") else "SGD"
         return f"{key} has no class yet to take {no_class[1]}: give --{key} {example} --{key}.{no_class[1]} VALUE"
     if chosen and (option := re.match(r"Option '(.+)' is not accepted", reason)):
-        return f"{key}: {chosen[1]} has no argument {option[1]}; --{key}.help={chosen[1]} lists those it has"
+        more = f"; as one of its **kwargs it is --{key}.dict_kwargs.{option[1]}" if takes_any_name(paths[-1]) else ""
+        return f"{key}: {chosen} has no argument {option[1]}; --{key}.help={chosen} lists those it has{more}"
     if chosen and (required := re.match(r"the following arguments are required: (.+)", reason)):
-        return f"{key}: {chosen[1]} needs {required[1]}; give --{key}.{required[1].split(', ')[0]}"
+        return f"{key}: {chosen} needs {required[1]}; give --{key}.{required[1].split(', ')[0]}"
     return f"{key}: {reason}" if key else reason
 
 

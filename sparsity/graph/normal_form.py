@@ -1,4 +1,4 @@
-"""The normal form of a traced graph: attention and recurrent layers written out, nothing that only asserts."""
+"""The normal form of a traced graph: attention, recurrent layers, long products written out, nothing that asserts."""
 
 import math
 import operator
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from sparsity.graph.einsum import in_pairs
 from sparsity.graph.emitting import Emitter, aten
 from sparsity.graph.nodes import arguments, named_arguments, packet_name, shape
 from sparsity.graph.recurrent import RECURRENT, written_out
@@ -37,6 +38,8 @@ def normal_form(graph: fx.Graph, returned: Collection[str], held: Collection[fx.
             _replace(node, written_out(node, name))
         elif name == "scaled_dot_product_attention":
             node.replace_all_uses_with(_attention(node, held))
+        elif name == "einsum" and len(arguments(node)[1]) > 2:
+            node.replace_all_uses_with(in_pairs(node))
         elif node.target in (aten.view.default, aten._unsafe_view.default):  # written out, numbers may lie otherwise
             node.target = aten.reshape.default
         elif name == "native_dropout":  # drawn in evaluation mode too

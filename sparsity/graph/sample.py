@@ -41,7 +41,7 @@ def sample_of(network: nn.Module, given: Given = None) -> Sample:
         SparsityError: If nobody says it.
     """
     if given is None:
-        given = _own(network)
+        given = own_sample(network)
     if given is None:
         raise SparsityError(f"{type(network).__name__} does not say what it takes; give input_shape")
     if isinstance(given, Tensor | Mapping) or not all(isinstance(length, int) for length in given):
@@ -63,10 +63,10 @@ def shape_of(network: nn.Module, given: Given = None) -> tuple[int, ...]:
     return tuple(next(iter(several)).shape[1:])
 
 
-def _own(network: nn.Module) -> Given:
-    shape = getattr(network, "input_shape", None)
-    if shape is not None:
-        return tuple(shape)
+def own_sample(network: nn.Module) -> Given:
+    """What a network itself says that it takes, as `sample_of` has it; None if it says nothing."""
+    if (shape := own_shape(network)) is not None:
+        return shape
     for name in ("example_input_array", "dummy_inputs"):
         try:
             found: Given = getattr(network, name, None)
@@ -74,6 +74,14 @@ def _own(network: nn.Module) -> Given:
             found = None
         if isinstance(found, Tensor | Mapping | tuple):
             return found
+    return None
+
+
+def own_shape(owner: object) -> tuple[int, ...] | None:
+    """The `input_shape` of one sample that a network or data have, without the batch; None if they have none."""
+    shape = getattr(owner, "input_shape", None)
+    if isinstance(shape, Sequence) and all(isinstance(length, int) for length in shape):
+        return tuple(shape)
     return None
 
 

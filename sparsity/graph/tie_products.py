@@ -28,6 +28,8 @@ def product(ties: Ties, node: fx.Node, name: str) -> Any:
     given = arguments(node)
     if name.startswith("conv"):
         return _convolution(ties, node, name)
+    if name == "einsum":
+        return _einsum(ties, node, str(given[0]), given[1])
     equation = _EQUATIONS.get(name)
     if name == "bilinear":
         found = _contracted(ties, "...i,oij,...j->...o", [ties.values[a] for a in (given[0], given[2], given[1])])
@@ -39,6 +41,16 @@ def product(ties: Ties, node: fx.Node, name: str) -> Any:
     if name == "matmul" and min(len(operand.shape) for operand in operands) < 2:
         return ties.unknown(node)
     return _with_bias(ties, node, _contracted(ties, equation, operands))
+
+
+def _einsum(ties: Ties, node: fx.Node, equation: str, operands: Sequence[fx.Node]) -> Any:
+    inputs, arrow, result = equation.replace(" ", "").partition("->")
+    words = [*inputs.split(","), result]
+    # Dots are in front alone, capitals are what they become, and a letter twice in one word is a diagonal.
+    readable = all(word == word.lower() and "." not in word and len(set(word)) == len(word) for word in words)
+    if not arrow or not readable:
+        return ties.unknown(node)
+    return _contracted(ties, f"{inputs}->{result}", [ties.values[operand] for operand in operands])
 
 
 def _with_bias(ties: Ties, node: fx.Node, found: Labelled) -> Labelled:

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parameter import is_lazy
 
 from sparsity.errors import NonFiniteError, SparsityError
 from sparsity.forward.labels import require_labels
 from sparsity.forward.passes import in_mode, refusing, substituted
+from sparsity.forward.second_derivatives import twice_differentiable
 from sparsity.forward.tensors import logits_of
 from sparsity.graph.flow import Flow, absolute_values
 from sparsity.graph.layers import parameter_names
@@ -158,8 +158,7 @@ def grasp_saliency(
         NonFiniteError: Names the first layer whose saliency is NaN or infinite.
         SparsityError: If the loss is not one number, or does not depend on the masked weights, or has no curvature.
     """
-    # Attention's fast kernels cannot be differentiated twice.
-    with sdpa_kernel(SDPBackend.MATH), _training_loss(network, loss) as (value, weights):
+    with twice_differentiable(), _training_loss(network, loss) as (value, weights):
         gradients = _gradients(value, weights, create_graph=True)
         # Pruned weights do not train: the flow to preserve is that of the sparse network, over its kept weights only.
         kept = {name: average(gradients[name].detach()) * mask for name, mask in masks(network).items()}

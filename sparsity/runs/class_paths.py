@@ -38,6 +38,16 @@ def require_classes(config: object) -> None:
             )
 
 
+def takes_any_name(path: str) -> bool:
+    """Whether a class or function that was imported takes arguments of any name, as `**kwargs`."""
+    found = _imported(path)
+    try:
+        parameters = inspect.signature(found).parameters if callable(found) else {}
+    except ValueError:  # of some that are not written in Python
+        return False
+    return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+
+
 def _named(config: object, place: str) -> Iterator[tuple[str, str, object]]:
     """Every class or function in a config: its place, how it is named, and itself."""
     if isinstance(config, Namespace):
@@ -56,8 +66,12 @@ def _named(config: object, place: str) -> Iterator[tuple[str, str, object]]:
 
 
 def _imported(path: str) -> object:
-    """What a path names among what is imported: the parser has looked at it, and imported what there was."""
-    module, names = path, list[str]()
+    """What a path names among what is imported: the parser has looked at it, and imported what there was.
+
+    Of a module and a member of its package that have one name, as of torchvision's networks, it is the member.
+    """
+    module, _, last = path.rpartition(".")
+    names = [last]
     while module and module not in sys.modules:
         module, _, name = module.rpartition(".")
         names.insert(0, name)

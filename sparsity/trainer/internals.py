@@ -6,17 +6,18 @@ Whatever of Lightning or jsonargparse this project needs beyond their public int
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping
-from inspect import signature
+from collections.abc import Collection, Mapping
+from inspect import Parameter, isroutine, signature
 from typing import Any
 
 import pytorch_lightning as pl
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import SUPPRESS, ArgumentParser, Namespace
 from pytorch_lightning.__version__ import version
 from pytorch_lightning.callbacks import WeightAveraging
-from pytorch_lightning.cli import LightningCLI, _get_module_type, _InstantiatorFn
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, _get_module_type, _InstantiatorFn
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities import CombinedLoader
+from typing_extensions import override
 
 Versioned = TensorBoardLogger | CSVLogger
 """The loggers that have a folder for each version."""
@@ -35,6 +36,33 @@ def use_lean_loop(trainer: pl.Trainer) -> None:
 
         loop = trainer.fit_loop.epoch_loop
         trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, loop.min_steps, loop.max_steps)
+
+
+class ParserOfGivenArguments(LightningArgumentParser):
+    """Leaves to functions and classes what the user did not give, where its default would not be the same said aloud.
+
+    That is so for what a function passes on as `**kwargs`: the parser finds the defaults where they arrive, and the
+    function may have others in mind, as `torchvision.models.resnext50_32x4d` for the groups of its convolutions. And it
+    is so for defaults that are called: the parser takes a class for one that is to be made.
+    """
+
+    _own: Collection[str] | None = None
+
+    @override
+    def _add_signature_arguments(self, function_or_class: Any, method_name: Any, *args: Any, **kwargs: Any) -> Any:
+        is_function = method_name is None and isroutine(function_or_class)
+        before, self._own = self._own, signature(function_or_class).parameters if is_function else None
+        try:
+            return super()._add_signature_arguments(function_or_class, method_name, *args, **kwargs)
+        finally:
+            self._own = before
+
+    @override
+    def _add_signature_parameter(self, container: Any, nested_key: Any, param: Any, *args: Any, **kwargs: Any) -> Any:
+        is_passed_on = self._own is not None and param.name not in self._own
+        if param.default is not Parameter.empty and (is_passed_on or callable(param.default)):
+            kwargs.setdefault("default", SUPPRESS)
+        return super()._add_signature_parameter(container, nested_key, param, *args, **kwargs)
 
 
 def training_loader(trainer: pl.Trainer) -> Any:

@@ -80,3 +80,25 @@ def test_why_a_class_could_not_be_made_leaves_out_what_else_was_tried() -> None:
     message = UNION.format(first="Problem with given class_path 'loggers.WandbLogger':", second="no wandb\n  HINT: pip")
     assert reason_of(message) == "WandbLogger: no wandb HINT: pip"
     assert reason_of("lr must be\n  positive") == "lr must be positive"
+
+
+def test_of_what_is_made_within_something_else_the_inner_one_is_named() -> None:
+    message = (
+        "Parser key \"model.network\":\n  Errors:\n    - Problem with given class_path 'a.Network':\n"
+        "        Parser key \"config\":\n          Problem with given class_path 'a.Config':\n"
+        "            Option 'widht' is not accepted\n"
+    )
+    assert one_sentence(message) == (
+        "model.network.config: Config has no argument widht; --model.network.config.help=Config lists those it has"
+    )
+
+
+def test_what_a_function_takes_by_any_name_is_told() -> None:
+    message = (
+        "Parser key \"network\":\n  - Problem with given class_path 'torchvision.models.get_model':\n"
+        "      Option 'num_classes' is not accepted\n"
+    )
+    assert one_sentence(message) == (
+        "network: get_model has no argument num_classes; --network.help=get_model lists those it has; as one of its "
+        "**kwargs it is --network.dict_kwargs.num_classes"
+    )

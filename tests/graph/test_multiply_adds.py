@@ -17,7 +17,7 @@ def counted(network: nn.Module, *sample: Tensor) -> int:
     """What torch itself counts, of elementary kernels."""
     network = copy.deepcopy(network).eval().double()  # for which there are no kernels of whole recurrent layers
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as count:
-        network(*(one.double() for one in sample))
+        network(*(one.double() if one.is_floating_point() else one for one in sample))
     assert count.get_total_flops() % 2 == 0
     return count.get_total_flops() // 2
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sparsity.graph.trace import trace
 from sparsity.graph.units import Group, permuted, unit_groups
 from sparsity.networks import FC, VGG, ResNet18, ResNet20, ViT, WideResNet
-from tests.graph.networks import IMAGE, IMAGE_NETWORKS, image_network
+from tests.graph.networks import IMAGE, IMAGE_NETWORKS, Calls, image_network
 from tests.masks.layers import LAYERS
 from tests.networks_of_strangers import NETWORKS as STRANGERS
 
@@ -41,7 +41,21 @@ def shuffles(groups: tuple[Group, ...], seed: int = 0) -> list[Tensor]:
     return [order.roll(1) if torch.equal(order, torch.arange(len(order))) else order for order in found]
 
 
+def einstein() -> nn.Module:
+    """Attention in which every product is an einsum, with a matrix between queries and keys."""
+
+    def forward(self: nn.Module, x: Tensor) -> Tensor:
+        query, value = torch.einsum("btc,hdc->bthd", x, self.query), torch.einsum("btc,hdc->bthd", x, self.value)
+        alike = torch.einsum("bthd,hde,bshe->bhts", query, self.between, query).softmax(-1)
+        return self.head(torch.einsum("bhts,bshd,hdo->bto", alike, value, self.out))
+
+    shapes = {"query": (2, 3, 6), "value": (2, 3, 6), "between": (2, 3, 3), "out": (2, 3, 5)}
+    parts = {name: nn.Parameter(torch.zeros(shape)) for name, shape in shapes.items()}
+    return Calls(forward, head=nn.Linear(5, 3), **parts)
+
+
 NETWORKS: dict[str, Callable[[], tuple[nn.Module, tuple[int, ...]]]] = {
+    "einstein": lambda: (einstein(), (4, 6)),
     "fc": lambda: (FC((6,), 3, depth=3, width=5), (6,)),
     "resnet20": lambda: (ResNet20(), (3, 32, 32)),
     "resnet20 padded": lambda: (ResNet20(shortcut="pad"), (3, 32, 32)),
@@ -180,3 +194,11 @@ def test_an_operation_that_is_not_known_leaves_its_units_in_place() -> None:
             return found
 
     assert [size for size, _ in groups_of(Sorted(), 2)] == [3]
+
+
+def test_units_of_an_einsum_are_tied_to_what_reads_them() -> None:
+    network = Calls(
+        lambda self, x: self.head(torch.einsum("bti,oi->bto", x, self.weight).relu()),
+        weight=nn.Parameter(torch.zeros(4, 3)), head=nn.Linear(4, 2),
+    )  # fmt: skip
+    assert groups_of(network, 5, 3) == [(4, [("weight", 0), ("head.weight", 1)])]

@@ -180,3 +180,8 @@ def make_sgd(parameters: Any) -> torch.optim.SGD:
 @pytest.mark.parametrize("path", ["torch.optim.SGD", "torchvision.models.resnet.resnet18", f"{__name__}.make_sgd"])
 def test_classes_and_functions_that_say_what_they_make_may_be_named(path: str) -> None:
     require_classes({"model": [{"class_path": path, "init_args": {}}]})
+
+
+@pytest.mark.parametrize("path", ["torchvision.models.alexnet", "torchvision.models.googlenet"])
+def test_of_a_module_and_a_function_of_one_name_the_function_is_meant(path: str) -> None:
+    require_classes({"model": [{"class_path": path, "init_args": {}}]})
