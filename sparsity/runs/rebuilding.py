@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError
 from torch import nn
 
 from sparsity.errors import SparsityError
 from sparsity.runs.class_paths import require_classes
-from sparsity.trainer.internals import instantiate
+from sparsity.trainer.internals import ParserOfGivenArguments, instantiate
 
 
 def network_of_config(config: Mapping[str, Any], where: str) -> nn.Module:
@@ -25,7 +25,7 @@ def network_of_config(config: Mapping[str, Any], where: str) -> nn.Module:
     named = model.get("network") if isinstance(model, Mapping) else None
     if not isinstance(named, Mapping):
         raise SparsityError(f"{where} names no network under model.network; give it with --network")
-    parser = ArgumentParser(exit_on_error=False)
+    parser = ParserOfGivenArguments(exit_on_error=False)
     parser.add_subclass_arguments(nn.Module, "network", required=True)
     try:
         parsed = parser.parse_object({"network": dict(named)})
