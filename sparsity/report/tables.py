@@ -87,10 +87,12 @@ def real_size_table(settings: Mapping[Setting, Repeats]) -> Table:
                 ]
             )
     columns = (
-        "method", "network", "density", "parameters", "of the dense", "multiply-adds of the dense", "time of the dense",
-        "test top-1",
+        "method", "network", "density", "parameters", "share", "multiply-adds", "time", "test top-1"
     )  # fmt: skip
-    caption = "Compact networks: without the units that no output depends on, and equal outputs."
+    caption = (
+        "Compact networks: equal outputs, without the units that no output depends on. Their parameters, and as shares of "
+        "the dense network's parameters, multiply-adds and time."
+    )
     return _without_idle_columns(Table(caption, columns, rows, words=("method", "network")))
 
 
