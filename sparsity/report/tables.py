@@ -90,8 +90,8 @@ def real_size_table(settings: Mapping[Setting, Repeats]) -> Table:
         "method", "network", "density", "parameters", "share", "multiply-adds", "time", "test top-1"
     )  # fmt: skip
     caption = (
-        "Compact networks: equal outputs, without the units that no output depends on. Their parameters, and as shares of "
-        "the dense network's parameters, multiply-adds and time."
+        "Compact networks: equal outputs, without the units that no output depends on. Their parameters, and as shares "
+        "of the dense network's parameters, multiply-adds and time."
     )
     return _without_idle_columns(Table(caption, columns, rows, words=("method", "network")))
 
