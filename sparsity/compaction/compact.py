@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import getitem
 from typing import Any
 
 import torch
@@ -15,9 +16,11 @@ from sparsity.errors import SparsityError
 from sparsity.forward.passes import evaluating
 from sparsity.forward.tensors import tensors_in
 from sparsity.graph.bounds import bounds
+from sparsity.graph.meanings import MEANINGS
 from sparsity.graph.needed import Unit, unneeded
+from sparsity.graph.nodes import packet_name
 from sparsity.graph.sample import Given, sample_of, trace_of
-from sparsity.graph.trace import Sample
+from sparsity.graph.trace import Sample, Trace
 from sparsity.masks import maskable
 
 _EQUAL = 1e-9
@@ -72,7 +75,8 @@ def compact(network: nn.Module, sample: Given = None) -> Compact:
 
     A unit whose value is the same for every input becomes part of the biases of the layers that read it; one that
     nothing reads goes. Units that a residual sum ties together go together, or stay. Nothing is approximated: what
-    cannot be shown to be equal stays, and is named.
+    cannot be shown to be equal stays, and is named. Any input is one of the sample's shape; maps of another size meet
+    other zeros around them.
 
     Args:
         network: Any network that can be traced; left unchanged. With or without masks, its zeros count.
@@ -89,7 +93,7 @@ def compact(network: nn.Module, sample: Given = None) -> Compact:
     if any(fold.bias is None and fold.change is not None for fold in found):  # there are biases that were not there
         trace = trace_of(exact, checks[0].sample)
     gone = unneeded(trace, _state(exact))
-    kept += _bound(gone.bound, exact)
+    kept += _bound(gone.bound, exact) + _not_known(trace)
     smaller, refused = _cut(exact, _leaving_one(gone.free, exact), checks)
     deviation = _deviation(smaller, checks)
     if not deviation <= _EQUAL:
@@ -167,6 +171,15 @@ def _bound(units: Sequence[Unit], network: nn.Module) -> list[str]:
         f"{name}: {count} units that no output depends on stay, since an operation treats them by their place, as it "
         "does heads of attention and groups of convolutions"
         for name, count in counts.items()
+    ]
+
+
+def _not_known(trace: Trace) -> list[str]:
+    names = [packet_name(n.target) for n in trace.graph.nodes if n.op == "call_function" and n.target is not getitem]
+    unknown = [name for name in dict.fromkeys(names) if name and name not in MEANINGS]
+    return [
+        f"the operation {name!r} is not one whose connections are known, so that all units that it reads stay"
+        for name in unknown
     ]
 
 

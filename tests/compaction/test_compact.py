@@ -203,6 +203,18 @@ def test_what_an_operation_treats_by_place_stays_and_is_named() -> None:
     assert_equal_outputs(network, found.network, (3, 4, 4))
 
 
+def test_what_an_unknown_operation_reads_stays_and_the_operation_is_named() -> None:
+    parts = {"a": nn.Linear(3, 4), "b": nn.Linear(4, 4), "out": nn.Linear(4, 2)}
+    network = Calls(lambda self, x: self.out(self.b(torch.cummax(self.a(x), -1).values)), **parts)
+    with torch.no_grad():
+        network.b.weight[:, 3] = 0
+        network.out.weight[:, 0] = 0
+    found = compact(network, (3,))
+    assert units(found) == {"a": 4, "b": 3, "out": 2}
+    assert any(why.startswith("the operation 'cummax' is not one whose connections are known") for why in found.kept)
+    assert_equal_outputs(network, found.network, (3,))
+
+
 def test_a_forward_pass_that_counts_on_a_size_keeps_it_and_is_named() -> None:
     parts = {"a": nn.Linear(3, 6), "b": nn.Linear(6, 6), "out": nn.Linear(6, 2)}
 
