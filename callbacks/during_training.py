@@ -19,7 +19,7 @@ from sparsity.callbacks.pruning import PruningCallback, Scope, require_new_train
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.graph.needed import removable
 from sparsity.graph.sample import trace_of
-from sparsity.masks import Mask, masked, masked_weights, masks
+from sparsity.masks import Mask, Place, masked, masked_weights, masks
 from sparsity.pruning.allocation import Allocation
 from sparsity.pruning.drop_and_grow import drop_and_grow
 from sparsity.pruning.groups import fan_ins
@@ -330,6 +330,8 @@ class SparseTraining(PruneDuringTraining):
             return masks(network)
         moved = self._moved(network, growth, self.drop_fraction * cosine_decay(step, steps))
         self.tell_lots(moved.by_lot, moved.masks)
+        if step == steps and self._may_go:
+            _tell_ablated(type(self).__name__, masked(network), moved.masks)
         return moved.masks
 
     def _moved(self, network: nn.Module, growth: Saliency, fraction: float) -> Selection:
@@ -344,6 +346,14 @@ class SparseTraining(PruneDuringTraining):
                 budget, threshold = fan_ins(places, count), self.ablation_threshold
                 return drop_and_grow_fan_in(places, weights, growth, mask, fraction, budget, threshold, self._may_go)
         return drop_and_grow(weights, growth, mask, fraction)
+
+
+def _tell_ablated(name: str, places: Mapping[str, Place], mask: Mask) -> None:
+    live = {n: place.by_unit(mask[n]).flatten(1).any(1) for n, place in places.items()}
+    gone = {n: int((~units).sum()) for n, units in live.items()}
+    layers = ", ".join(f"{n} {count}" for n, count in gone.items() if count)
+    total = sum(map(len, live.values()))
+    rank_zero_info(f"{name} ablated {sum(gone.values())} of {total} units{f' ({layers})' if layers else ''}")
 
 
 @dataclass(kw_only=True, eq=False)

@@ -112,8 +112,8 @@ class UnitSelector:
         enough = (left <= count).nonzero().flatten()
         if not len(enough):
             raise SparsityError(
-                f"cannot keep {count:,} weights: with one unit left in each layer there are {int(left[-1]):,}; "
-                "ask for a higher density"
+                f"cannot keep {count:,} weights: without all units that can be taken out, but one of each "
+                f"layer, there are {int(left[-1]):,}; ask for a higher density"
             )
         number = int(enough[0])
         masks = {n: candidates[n] & (turn.to(candidates[n].device) >= number) for n, turn in when.items()}

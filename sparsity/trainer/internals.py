@@ -12,6 +12,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from jsonargparse import ArgumentParser, Namespace
+from jsonargparse._loaders_dumpers import get_yaml_default_loader
 from pytorch_lightning.__version__ import version
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.cli import LightningCLI, _get_module_type, _InstantiatorFn
@@ -94,6 +95,12 @@ def subcommand_parser(parser: ArgumentParser, name: str) -> Any:
 def help_texts(subcommands: Any) -> dict[str, Any]:
     """By the name of a subcommand, what `--help` lists of it; its `help` can be set."""
     return {choice.dest: choice for choice in subcommands._choices_actions}
+
+
+def config_loader() -> type[Any]:
+    """The loader of PyYAML with which jsonargparse reads configs and values on the command line."""
+    loader: type[Any] = get_yaml_default_loader()
+    return loader
 
 
 def options_of(parser: ArgumentParser) -> dict[str, Any]:
