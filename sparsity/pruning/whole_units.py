@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -82,11 +83,9 @@ class UnitSelector:
                 if name in names:
                     found.setdefault((names[name], axis), []).append((number, line))
         self._lines = [_Lines(name, axis, *torch.tensor(pairs).T) for (name, axis), pairs in found.items()]
-        self._kinds: Tensor | None = None
-        if is_ranked_by_kind:
-            kinds: dict[frozenset[tuple[str, int]], int] = {}
-            keys = [frozenset((name, axis) for name, axis, _ in unit) for unit in chosen]
-            self._kinds = torch.tensor([kinds.setdefault(key, len(kinds)) for key in keys])
+        kinds: dict[frozenset[tuple[str, int]], int] = {}
+        keys = [frozenset((name, axis) for name, axis, _ in unit if is_ranked_by_kind) for unit in chosen]
+        self._kinds = torch.tensor([kinds.setdefault(key, len(kinds)) for key in keys])
 
     def __call__(
         self, saliency: Saliency, count: int | Mapping[str, int], candidates: Mask, min_kept: int = 0
@@ -115,18 +114,20 @@ class UnitSelector:
                 f"cannot keep {count:,} weights: without all units that can be taken out, but one of each "
                 f"layer, there are {int(left[-1]):,}; ask for a higher density"
             )
-        number = int(enough[0])
+        number, device = int(enough[0]), next(iter(candidates.values())).device
         masks = {n: candidates[n] & (turn.to(candidates[n].device) >= number) for n, turn in when.items()}
         require_min_kept(masks, candidates, min_kept, "unit")
-        by_lot = {}
-        if number:
-            order = turns.argsort()[:last]
-            equal = int((values[order[number:]] == values[order[number - 1]]).sum())
-            if equal and values[order[number - 1]] > -torch.inf:
-                by_lot = {
-                    n: masks[n] & (turn.to(masks[n].device) < number + equal) for n, turn in when.items()
-                }  # fmt: skip
+        lots = self._lots(values, turns, number, last).to(device)
+        by_lot = {n: masks[n] & lots[turn.clamp(max=last).to(device)] for n, turn in when.items()} if lots.any() else {}
         return Selection(masks, by_lot)
+
+    def _lots(self, values: Tensor, turns: Tensor, number: int, last: int) -> Tensor:
+        """Of the turns that do not come, bool `[last + 1]`, those of units that equal one of their kind that goes."""
+        gone = turns < number
+        highest = np.full(int(self._kinds.max()) + 1, -np.inf)
+        np.maximum.at(highest, self._kinds[gone].numpy(), values[gone].numpy())
+        equal = ~gone & (turns < _NEVER) & (values > -torch.inf) & (values == torch.from_numpy(highest)[self._kinds])
+        return torch.zeros(last + 1, dtype=torch.bool).index_fill(0, turns[equal].long(), True)
 
     def _values(self, saliency: Saliency, candidates: Mask) -> Tensor:
         """The saliency of each unit, float64 `[units]`; -inf where nothing makes it any more."""
@@ -139,18 +140,19 @@ class UnitSelector:
             rows = torch.stack([place.by_unit(t).flatten(1).sum(1) for t in (kept, mask.double())]).cpu()
             sums.index_add_(0, at.units, rows[0, at.lines])
             sizes.index_add_(0, at.units, rows[1, at.lines])
-        values = (sums / sizes).where(sizes > 0, -torch.inf)
-        if self._kinds is None:
-            return values
-        order = _ascending(values)
+        means: Tensor = (sums / sizes).where(sizes > 0, -torch.inf)
+        return means
+
+    def _ascending(self, values: Tensor) -> Tensor:
+        """The order from the lowest unit to the highest: by their rank in their kind, as a share of it."""
+        order = ascending(values)
         by_kind = order[self._kinds[order].argsort(stable=True)]
-        sizes_of_kinds = self._kinds.bincount()
-        starts = sizes_of_kinds.cumsum(0) - sizes_of_kinds
-        place_in_kind = torch.empty(self._count, dtype=torch.int64)
-        place_in_kind[by_kind] = torch.arange(self._count)
-        place_in_kind -= starts[self._kinds]
-        shares: Tensor = (place_in_kind + 1) / sizes_of_kinds[self._kinds].double()
-        return shares.where(values > -torch.inf, -torch.inf)
+        sizes = self._kinds.bincount()
+        starts = sizes.cumsum(0) - sizes
+        rank = torch.empty(self._count, dtype=torch.int64)
+        rank[by_kind] = torch.arange(self._count)
+        shares = (rank - starts[self._kinds] + 1) / sizes[self._kinds].double()
+        return order[shares[order].sort(stable=True).indices]
 
     def _turns(self, values: Tensor) -> tuple[Tensor, int]:
         """When each unit would go, int64 `[units]`, and how many can; the best of a layer goes never."""
@@ -158,9 +160,9 @@ class UnitSelector:
         for at in self._lines:
             length = self._places[at.name].weight.shape[at.axis]
             if len(at.lines) == length:
-                best = at.units[_ascending(values[at.units])[-1]]
+                best = at.units[ascending(values[at.units])[-1]]
                 stays[best] = True
-        order = _ascending(values)
+        order = self._ascending(values)
         order = order[~stays[order]]
         turns = torch.full((self._count,), _NEVER, dtype=torch.int32)
         turns[order] = torch.arange(len(order), dtype=torch.int32)
@@ -178,8 +180,8 @@ class UnitSelector:
         return found
 
 
-def _ascending(values: Tensor) -> Tensor:
-    """The order from the lowest to the highest, equals in a fixed order by lot."""
+def ascending(values: Tensor) -> Tensor:
+    """The order from the lowest value to the highest, equals in a fixed order by lot."""
     lots = tie_order(len(values), values.device)
     order: Tensor = lots[values[lots].sort(stable=True).indices]
     return order

@@ -40,10 +40,13 @@ def use_lean_loop(trainer: pl.Trainer) -> None:
 
 def training_loader(trainer: pl.Trainer) -> Any:
     """The loader of the fit, or its several as one, of which nothing was taken yet."""
-    trainer.fit_loop.setup_data()
+    loop = trainer.fit_loop
+    loop.setup_data()
     loader = trainer.train_dataloader
     if isinstance(loader, list | tuple | Mapping):
-        return CombinedLoader(loader, trainer.fit_loop._combined_loader._mode)  # type: ignore[union-attr]
+        loader = CombinedLoader(loader, loop._combined_loader._mode)  # type: ignore[union-attr]
+    if trainer.ckpt_path:
+        loop._combined_loader = None  # to be set up again when its state is there to be restored
     return loader
 
 
@@ -99,7 +102,7 @@ def help_texts(subcommands: Any) -> dict[str, Any]:
 
 def config_loader() -> type[Any]:
     """The loader of PyYAML with which jsonargparse reads configs and values on the command line."""
-    loader: type[Any] = get_yaml_default_loader()
+    loader: type[Any] = get_yaml_default_loader()  # type: ignore[no-untyped-call]
     return loader
 
 
