@@ -85,6 +85,7 @@ class PruneBeforeTraining(PruningCallback):
             self.schedule,
             self._layer_densities,
             self.min_kept,
+            self._selector,
         )
         self.tell_lots(found.by_lot, found.masks)
         return found.masks
@@ -150,6 +151,7 @@ class Clustered(PruneBeforeTraining):
     allocation: Allocation | list[float] | dict[str, float] | str = "erk"
     scope: Scope = field(default="global", init=False)
     min_kept: int = field(default=0, init=False)
+    pattern: str = field(default="weight", init=False)
     iterations: int = field(default=1, init=False)
     schedule: Schedule = field(default="exponential", init=False)
 
@@ -224,6 +226,7 @@ class MaskFrom(PruneBeforeTraining):
     scope: Scope = field(default="global", init=False)
     allocation: None = field(default=None, init=False)
     min_kept: int = field(default=0, init=False)
+    pattern: str = field(default="weight", init=False)
     iterations: int = field(default=1, init=False)
     schedule: Schedule = field(default="exponential", init=False)
 

@@ -7,23 +7,29 @@ from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities import rank_zero_info
-from torch import nn
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from typing_extensions import override
 
+from sparsity.callbacks.batches import sample_of_fit
 from sparsity.callbacks.before_training import Rescale
 from sparsity.callbacks.network import network_of
 from sparsity.callbacks.pruning import PruningCallback, Scope, require_new_trainer, run_seed
 from sparsity.errors import SparsityError, require_whole_number
-from sparsity.masks import Mask, masked_weights, masks
+from sparsity.graph.needed import removable
+from sparsity.graph.sample import trace_of
+from sparsity.masks import Mask, Place, masked, masked_weights, masks
 from sparsity.pruning.allocation import Allocation
 from sparsity.pruning.drop_and_grow import drop_and_grow
+from sparsity.pruning.groups import fan_ins
 from sparsity.pruning.iterative import scheduled_count
 from sparsity.pruning.rescale import rescale_to_kept_fan_in
 from sparsity.pruning.saliency import Saliency, magnitude_saliency, random_saliency, sums_are_finite
 from sparsity.pruning.schedules import Schedule, cosine_decay
-from sparsity.pruning.selection import keep_highest
+from sparsity.pruning.selection import Selection
+from sparsity.pruning.structured_moves import drop_and_grow_fan_in, drop_and_grow_n_m
+from sparsity.pruning.whole_units import removable_rows
 from sparsity.seeding import derive_seed
 
 
@@ -209,7 +215,10 @@ class GradualMagnitude(PruneDuringTraining):
     def new_mask(self, network: nn.Module, step: int, steps: int) -> Mask:
         self._final = step == steps
         count = self.count(network, step, steps, "cubic")
-        return self.highest(network, magnitude_saliency(network), count)
+        mask = self.highest(network, magnitude_saliency(network), count)
+        if self._final:
+            self.tell_density(network, mask)
+        return mask
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -234,6 +243,14 @@ class SparseTraining(PruneDuringTraining):
             smart_ratio, densities in [0, 1] by layer or in their order, or a checkpoint to take them from.
         rescale: `kept_fan_in` gives each unit's first weights the norm that all of them had, which is the same
             initialisation at their number (Evci et al. 2022); `none` leaves them as they are.
+        pattern: How kept weights lie: anywhere (`weight`); `2:4` or any other n of m consecutive inputs, whose density
+            is n/m; or equally many inputs of each unit (`fan_in`; with RigL that is SRigL, Lasby et al. 2024).
+        ablation_threshold: Under `fan_in`, a unit with fewer salient weights than this fraction of its fan-in is
+            ablated, and the others share its weights (gamma_sal of Lasby et al.), in [0, 1]; 0 ablates none. Salient
+            is what is not dropped, or has the growth to come back. Outputs of the network stay.
+
+    Raises:
+        SparsityError: If an argument is out of its range, or the pattern is another.
 
     Example:
         >>> class LargestGrow(SparseTraining):
@@ -245,6 +262,7 @@ class SparseTraining(PruneDuringTraining):
     drop_fraction: float = 0.3
     allocation: Allocation | list[float] | dict[str, float] | str = "erk"
     rescale: Rescale = "kept_fan_in"
+    ablation_threshold: float = 0.3
     scope: Scope = field(default="global", init=False)
     min_kept: int = field(default=0, init=False)
 
@@ -253,6 +271,29 @@ class SparseTraining(PruneDuringTraining):
         super().__post_init__()
         if not 0 < self.drop_fraction < 1:
             raise SparsityError(f"drop_fraction is a fraction in (0, 1), not {self.drop_fraction}")
+        if not 0 <= self.ablation_threshold <= 1:
+            raise SparsityError(f"ablation_threshold is a fraction in [0, 1], not {self.ablation_threshold}")
+        if self.parsed_pattern.kind not in ("weight", "n:m", "fan_in"):
+            raise SparsityError(
+                f"{type(self).__name__} moves weights one by one, not {self.parsed_pattern}; choose the pattern "
+                "weight, n:m or fan_in"
+            )
+        self._may_go: dict[str, Tensor] = {}
+
+    @override
+    def begin_fit(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.parsed_pattern.kind == "fan_in" and self.ablation_threshold:
+            self._may_go = self._units_to_ablate(trainer, pl_module)
+        super().begin_fit(trainer, pl_module)
+
+    def _units_to_ablate(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Tensor]:
+        network = network_of(pl_module)
+        try:
+            units = removable(trace_of(network, sample_of_fit(trainer, pl_module)))
+        except SparsityError as error:
+            rank_zero_warn(f"{type(self).__name__} ablates no units, since it cannot tell which are outputs: {error}")
+            return {}
+        return removable_rows(masked(network), units)
 
     @abstractmethod
     def growth(self, network: nn.Module, step: int) -> Saliency:
@@ -275,7 +316,8 @@ class SparseTraining(PruneDuringTraining):
         # Weights that were kept before come first, so that a network that is sparse already is cut further.
         order = {n: s + masks(network)[n] for n, s in random_saliency(network, self._seed).items()}
         everything = {name: torch.ones_like(m) for name, m in masks(network).items()}
-        mask = keep_highest(order, self.count(network), everything)
+        mask = self._selector(order, self.count(network), everything, 0).masks
+        self.tell_density(network, mask)
         if self.rescale == "kept_fan_in":
             rescale_to_kept_fan_in(network, mask)
         return mask
@@ -286,10 +328,32 @@ class SparseTraining(PruneDuringTraining):
         # A loss scaler skips a step whose gradients overflowed; such gradients do not say where to grow.
         if not sums_are_finite(growth):
             return masks(network)
-        weights = {name: weight.detach() for name, weight in masked_weights(network).items()}
-        moved = drop_and_grow(weights, growth, masks(network), self.drop_fraction * cosine_decay(step, steps))
+        moved = self._moved(network, growth, self.drop_fraction * cosine_decay(step, steps))
         self.tell_lots(moved.by_lot, moved.masks)
+        if step == steps and self._may_go:
+            _tell_ablated(type(self).__name__, masked(network), moved.masks)
         return moved.masks
+
+    def _moved(self, network: nn.Module, growth: Saliency, fraction: float) -> Selection:
+        places, mask = masked(network), masks(network)
+        weights = {name: weight.detach() for name, weight in masked_weights(network).items()}
+        match self.parsed_pattern.kind:
+            case "n:m":
+                return drop_and_grow_n_m(places, weights, growth, mask, fraction, *self.parsed_pattern.sizes)
+            case "fan_in":
+                count = self.count(network)
+                assert not isinstance(count, int)  # there is always an allocation
+                budget, threshold = fan_ins(places, count), self.ablation_threshold
+                return drop_and_grow_fan_in(places, weights, growth, mask, fraction, budget, threshold, self._may_go)
+        return drop_and_grow(weights, growth, mask, fraction)
+
+
+def _tell_ablated(name: str, places: Mapping[str, Place], mask: Mask) -> None:
+    live = {n: place.by_unit(mask[n]).flatten(1).any(1) for n, place in places.items()}
+    gone = {n: int((~units).sum()) for n, units in live.items()}
+    layers = ", ".join(f"{n} {count}" for n, count in gone.items() if count)
+    total = sum(map(len, live.values()))
+    rank_zero_info(f"{name} ablated {sum(gone.values())} of {total} units{f' ({layers})' if layers else ''}")
 
 
 @dataclass(kw_only=True, eq=False)

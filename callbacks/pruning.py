@@ -12,6 +12,7 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from typing_extensions import override
 
+from sparsity.callbacks.batches import sample_of_fit
 from sparsity.callbacks.keep_masks import KeepMasks
 from sparsity.callbacks.network import network_of
 from sparsity.checkpoints.loading import load_masks
@@ -20,6 +21,7 @@ from sparsity.masks import Mask, add_masks, density, kept, masked_weights, masks
 from sparsity.pruning.ablation import Ablation, ablate
 from sparsity.pruning.allocation import Allocation, LayerDensities
 from sparsity.pruning.iterative import scheduled_count
+from sparsity.pruning.pattern import Pattern, Selector, exceptions, selector
 from sparsity.pruning.rescale import rescale_to_kept_fan_in
 from sparsity.pruning.saliency import Saliency
 from sparsity.pruning.schedules import Schedule
@@ -46,6 +48,9 @@ class PruningCallback(KeepMasks, ABC):
             default of the scope `layer`), erk (Evci et al. 2020), balanced (Gadhikar et al. 2023), smart_ratio (Su et
             al. 2020), densities in [0, 1] by layer or in their order, or a checkpoint to take them from.
         min_kept: Each layer keeps at least so many weights, 0 or more.
+        pattern: How kept weights lie: anywhere (`weight`); `2:4` or any other n of m consecutive inputs, whose density
+            is n/m; in blocks of units by inputs such as `4x1`; in whole kernels of convolutions (`kernel`) or whole
+            units (`unit`), which compaction removes; or equally many inputs of each unit (`fan_in`).
 
     Raises:
         SparsityError: If an argument is out of its range; before training if the density or allocation cannot be
@@ -75,6 +80,7 @@ class PruningCallback(KeepMasks, ABC):
     scope: Scope = "global"
     allocation: Allocation | list[float] | dict[str, float] | str | None = None
     min_kept: int = 0
+    pattern: str = "weight"
     ablation: Ablation | None = field(default=None, init=False)
     """How to break the mask that was found before its weights train, see `sparsity.pruning.ablation`."""
 
@@ -82,7 +88,10 @@ class PruningCallback(KeepMasks, ABC):
         if not isinstance(self.density, int | float) or not 0 < self.density <= 1:  # also refuses NaN
             raise SparsityError(f"density is the fraction of weights to keep, in (0, 1]; {self.density!r} is not")
         require_whole_number("min_kept", self.min_kept, at_least=0)
+        self.parsed_pattern = Pattern.parse(self.pattern)
+        self.parsed_pattern.require_density(self.density)
         self._layer_densities: LayerDensities | None = None
+        self._selector: Selector = select
         super().__init__()
 
     @property
@@ -104,6 +113,7 @@ class PruningCallback(KeepMasks, ABC):
         super().reset()
         self._kept_at_start: dict[str, int] | None = None
         self._said_lots = False
+        self._said_density = False
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -125,6 +135,8 @@ class PruningCallback(KeepMasks, ABC):
             self._kept_at_start = kept(network)
         self.check(network)
         _require_training(trainer, network, type(self).__name__)
+        sample = sample_of_fit(trainer, pl_module) if self.parsed_pattern.kind == "unit" else None
+        self._selector = selector(self.parsed_pattern, network, sample, self.scope == "layer")
         self.begin_fit(trainer, pl_module)
 
     def begin_fit(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -147,7 +159,14 @@ class PruningCallback(KeepMasks, ABC):
         self._check_ablation(network)
 
     def _read_allocation(self, network: nn.Module) -> LayerDensities | None:
-        allocation = self.allocation
+        allocation, kind = self.allocation, self.parsed_pattern.kind
+        own = (None, type(self).allocation, *(["uniform"] if kind == "n:m" else []))
+        if kind in ("n:m", "unit") and allocation not in own:
+            raise SparsityError(
+                f"the pattern {self.parsed_pattern} says itself how many weights each layer keeps; leave allocation out"
+            )
+        if kind == "unit":  # which lie in several layers
+            return None
         if allocation is None:
             return "uniform" if self.scope == "layer" else None
         if not isinstance(allocation, str):
@@ -164,6 +183,11 @@ class PruningCallback(KeepMasks, ABC):
                 f"{type(self).__name__} trains weights while its mask moves, so there is no moment for the ablation "
                 f"{self.ablation}; run it without, and then --pruner MaskFrom --pruner.mask_from its checkpoint"
             )
+        if self.parsed_pattern.kind != "weight" and self.ablation != "reinitialise":
+            raise SparsityError(
+                f"the ablation {self.ablation} moves single weights, and breaks the pattern {self.parsed_pattern}; use "
+                "reinitialise, or the pattern weight"
+            )
         if self.ablation == "invert" and self.density == 1:
             raise SparsityError("the ablation invert keeps what was pruned, and density 1 prunes nothing; lower it")
 
@@ -175,7 +199,7 @@ class PruningCallback(KeepMasks, ABC):
 
     def highest(self, network: nn.Module, saliency: Saliency, count: int | Mapping[str, int]) -> dict[str, Tensor]:
         """The masks that keep the highest of the weights kept now; says if a lot had to choose."""
-        selection = select(saliency, count, masks(network), self.min_kept)
+        selection = self._selector(saliency, count, masks(network), self.min_kept)
         self.tell_lots(selection.by_lot, selection.masks)
         return selection.masks
 
@@ -202,6 +226,27 @@ class PruningCallback(KeepMasks, ABC):
             f"weights that it prunes (of {', '.join(shares[:10])}{', ...' * (len(shares) > 10)})"
         )
 
+    def tell_density(self, network: nn.Module, mask: Mask) -> None:
+        """Say, once in a fit, what a pattern keeps if that is not what was asked, and why.
+
+        Args:
+            network: With masks.
+            mask: The final one.
+        """
+        if self._said_density or self.parsed_pattern.kind == "weight":
+            return
+        total = sum(m.numel() for m in mask.values())
+        reached, asked = int(torch.stack([m.sum() for m in mask.values()]).sum()), round(self.density * total)
+        if reached == asked:
+            return
+        self._said_density = True
+        reasons = exceptions(self.parsed_pattern, network)
+        why = f": {', '.join(reasons[:5])}{', ...' * (len(reasons) > 5)}" if reasons else ""
+        rank_zero_info(
+            f"{type(self).__name__} reaches density {reached / total:.6g} by the pattern {self.parsed_pattern}, "
+            f"{reached:,} weights and not {asked:,}{why}"
+        )
+
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not self.is_final and not trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -214,6 +259,7 @@ class PruningCallback(KeepMasks, ABC):
     def state_dict(self) -> dict[str, Any]:
         return {
             "density": self.density,
+            "pattern": str(self.parsed_pattern),
             "ablation": self.ablation,
             "layers": self._names,
             "kept_at_start": self._kept_at_start,
@@ -221,6 +267,10 @@ class PruningCallback(KeepMasks, ABC):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if (there := state_dict.get("pattern", "weight")) != str(self.parsed_pattern):
+            raise SparsityError(
+                f"the checkpoint is of a run with pattern {there}, and this one has {self.parsed_pattern}; use the same"
+            )
         self._names = state_dict["layers"]
         self._kept_at_start = state_dict["kept_at_start"]
 
@@ -242,6 +292,7 @@ class PruningCallback(KeepMasks, ABC):
         if rescale:
             rescale_to_kept_fan_in(network, mask)
         self.prune_to(trainer, mask)
+        self.tell_density(network, mask)
         if collapsed := [name for name, count in kept(network).items() if count == 0]:
             rank_zero_warn(
                 f"{type(self).__name__} left no weight in {', '.join(collapsed)}; "

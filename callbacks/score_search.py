@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
@@ -55,6 +55,7 @@ class ScoreSearch(PruningCallback):
     lr_scheduler: LRSchedulerCallable | None = None
     signed_constant: bool = True
     train_affine: bool = False
+    pattern: str = field(default="weight", init=False)
 
     @override
     def __post_init__(self) -> None:

@@ -20,10 +20,17 @@ from sparsity.classifier import SparseClassifier
 from sparsity.cli import COMMANDS
 from sparsity.cli.parser_errors import one_sentence
 from sparsity.runs.class_paths import require_classes
-from sparsity.runs.yaml_files import require_bounded
-from sparsity.trainer.internals import ParserOfGivenArguments, instantiate, options_of, subcommands_of
+from sparsity.runs.yaml_files import read_ratios_as_text, require_bounded
+from sparsity.trainer.internals import (
+    ParserOfGivenArguments,
+    config_loader,
+    instantiate,
+    options_of,
+    subcommands_of,
+)
 
 _load_unbounded = get_loader("yaml")
+read_ratios_as_text(config_loader())
 
 
 def _load_bounded(text: str) -> Any:

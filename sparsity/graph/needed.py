@@ -53,13 +53,36 @@ def unneeded(trace: Trace, state: Mapping[str, Tensor]) -> Unneeded:
     if not ties.count:
         return Unneeded((), ())
     unit_of = torch.from_numpy(classes_of(ties))
-    count = int(unit_of.max()) + 1
-    is_needed, is_bound = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
+    is_needed, is_bound = np.zeros(int(unit_of.max()) + 1, dtype=bool), _bound(ties, unit_of)
     is_needed[_Reads(ties, unit_of, numbers(trace, state)).needed()] = True
     is_needed[unit_of[0]] = True  # what is given from outside
-    for nodes, _ in ties.bounds:
-        is_bound[unit_of[nodes[nodes > 0]]] = True
     return Unneeded(_places(ties, unit_of, ~is_needed & ~is_bound), _places(ties, unit_of, ~is_needed & is_bound))
+
+
+def removable(trace: Trace) -> tuple[Unit, ...]:
+    """The units that can be taken out of a traced network, once no output depends on them, in its order.
+
+    Not among them are inputs and outputs of the network, what an operation treats by its place, and what one takes
+    together with others, as a LayerNorm does.
+
+    Args:
+        trace: A network's graph.
+    """
+    ties = ties_of(trace)
+    if not ties.count:
+        return ()
+    unit_of = torch.from_numpy(classes_of(ties))
+    stays = _bound(ties, unit_of)
+    stays[unit_of[0]] = True
+    stays[_Reads(ties, unit_of, {}).taken_together()] = True
+    return _places(ties, unit_of, ~stays)
+
+
+def _bound(ties: Ties, unit_of: Tensor) -> npt.NDArray[np.bool_]:
+    found = np.zeros(int(unit_of.max()) + 1, dtype=bool)
+    for nodes, _ in ties.bounds:
+        found[unit_of[nodes[nodes > 0]]] = True
+    return found
 
 
 def _places(ties: Ties, unit_of: Tensor, chosen: npt.NDArray[np.bool_]) -> tuple[Unit, ...]:
@@ -107,6 +130,11 @@ class _Reads:
         reached[breadth_first_order(graph, self.count, return_predecessors=False)] = True
         found = [units[torch.from_numpy(reached[self.first[n] + 1 :][: len(units)])] for n, units in self.units.items()]
         return _unique(torch.cat(found))
+
+    def taken_together(self) -> Tensor:
+        """The units that some operation does not treat each for itself."""
+        nodes = [node for node in self.ties.trace.graph.nodes if node.op == "call_function"]
+        return _unique(torch.cat([self.unit_of[:0], *(u for n in nodes for u in self._taken_together(n).values())]))
 
     def _shown(self, value: Any) -> Tensor:
         """The units that show in a value, in rising order."""

@@ -8,6 +8,7 @@ from sparsity.errors import SparsityError
 from sparsity.forward.passes import on_copies
 from sparsity.masks import kept, masked_weights, masks, set_mask, sizes
 from sparsity.pruning.allocation import LayerDensities, allocate
+from sparsity.pruning.pattern import Selector
 from sparsity.pruning.saliency import Saliency
 from sparsity.pruning.schedules import Schedule, scheduled_density
 from sparsity.pruning.selection import Selection, select
@@ -21,6 +22,7 @@ def iterative_masks(
     schedule: Schedule = "exponential",
     allocation: LayerDensities | None = None,
     min_kept: int = 0,
+    selector: Selector = select,
 ) -> Selection:
     """The masks that keep exactly `round(density * N)` weights of a network, found in several steps.
 
@@ -34,6 +36,8 @@ def iterative_masks(
         allocation: How the kept weights are spread over the layers, each with a ranking of its own; by default one
             ranking over the network decides.
         min_kept: Each layer keeps at least so many weights.
+        selector: Chooses weights by their saliency; one that keeps a pattern, as of `sparsity.pruning.pattern`, keeps
+            as many as the pattern can.
 
     Returns:
         Masks, and which of the kept weights owe it to a lot: in some iteration their saliency was that of weights which
@@ -51,7 +55,7 @@ def iterative_masks(
             if found:
                 set_mask(network, found)
             count = scheduled_count(network, step, iterations, density, schedule, allocation, start)
-            selection = select(saliency(network), count, masks(network), min_kept)
+            selection = selector(saliency(network), count, masks(network), min_kept)
             found = selection.masks
             for name, lot in selection.by_lot.items():
                 by_lot[name] = lot | by_lot[name] if name in by_lot else lot
@@ -66,6 +70,7 @@ def prune_iteratively(
     schedule: Schedule = "exponential",
     allocation: LayerDensities | None = None,
     min_kept: int = 0,
+    selector: Selector = select,
 ) -> dict[str, Tensor]:
     """Prune a network in place to the masks of `iterative_masks`, whose arguments these are.
 
@@ -75,7 +80,7 @@ def prune_iteratively(
     Raises:
         SparsityError: If the density cannot be reached; nothing is changed then.
     """
-    found = iterative_masks(network, saliency, density, iterations, schedule, allocation, min_kept)
+    found = iterative_masks(network, saliency, density, iterations, schedule, allocation, min_kept, selector)
     set_mask(network, found.masks)
     return found.by_lot
 

@@ -111,11 +111,17 @@ def ranked(values: Tensor, k: int, candidates: Tensor | None = None) -> tuple[Te
         return highest, None
     above, tied = _among(candidates, values > threshold), _among(candidates, values == threshold)
     room = k - above.count_nonzero()
-    order = _tie_order(values.numel(), values.device)
+    order = tie_order(values.numel(), values.device)
     tied = tied.index_select(0, order)
     chosen = tied & (tied.cumsum(0) <= room)
     by_lot = torch.zeros_like(above).index_put((order,), chosen & (tied.count_nonzero() > room))
     return above.index_put((order,), chosen | above.index_select(0, order)), by_lot
+
+
+@lru_cache(maxsize=64)
+def tie_order(n: int, device: torch.device) -> Tensor:
+    """The fixed pseudo-random order of n places in which equal saliencies come, int64 `[n]`."""
+    return torch.randperm(n, generator=named_generator("order of equal saliencies", n, seed=0)).to(device)
 
 
 def _parts(flat: Tensor | None, layer_sizes: Sequence[int]) -> Sequence[Tensor]:
@@ -135,11 +141,6 @@ def _kth_highest(values: Tensor, k: int, candidates: Tensor | None) -> Tensor:
 
 def _among(candidates: Tensor | None, entries: Tensor) -> Tensor:
     return entries if candidates is None else entries.logical_and_(candidates)
-
-
-@lru_cache(maxsize=64)
-def _tie_order(n: int, device: torch.device) -> Tensor:
-    return torch.randperm(n, generator=named_generator("order of equal saliencies", n, seed=0)).to(device)
 
 
 def _require(at_least: int, count: int, at_most: int, where: str) -> None:

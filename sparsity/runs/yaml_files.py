@@ -1,5 +1,6 @@
 """Reading YAML that somebody else may have written: in bounded time, and without what it could do besides."""
 
+import re
 from typing import Any
 
 import yaml
@@ -8,8 +9,23 @@ MOST_NODES = 10_000
 """A file may stand for so many values once its aliases are written out: nine levels of ten aliases are a billion."""
 
 
+_RATIO = re.compile(r"[0-9]+:[0-9]+$")
+
+
 class TooMuchError(yaml.YAMLError):
     """Text that stands for more than anybody means."""
+
+
+def read_ratios_as_text(loader: type[Any]) -> None:
+    """Let `2:4` be text, as it is in YAML 1.2; in YAML 1.1 it is 124, a number in base 60.
+
+    Args:
+        loader: A class of PyYAML's; changed in place, those that it derives from are not.
+    """
+    resolvers = dict(loader.yaml_implicit_resolvers)
+    for digit in "0123456789":
+        resolvers[digit] = [("tag:yaml.org,2002:str", _RATIO), *resolvers.get(digit, [])]
+    loader.yaml_implicit_resolvers = resolvers
 
 
 def load_yaml(text: str) -> Any:
@@ -20,7 +36,7 @@ def load_yaml(text: str) -> Any:
     """
     require_bounded(text)
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_Loader)
     except RecursionError as error:
         raise TooMuchError("it is nested too deeply") from error
 
@@ -63,7 +79,14 @@ def _nodes(node: yaml.Node | None, counted: dict[int, int]) -> int:
     return counted[id(node)]
 
 
-class _WithoutAliases(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):
+    pass
+
+
+read_ratios_as_text(_Loader)
+
+
+class _WithoutAliases(_Loader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise TooMuchError("it has an alias, which no run's config has")

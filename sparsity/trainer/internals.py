@@ -12,6 +12,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from jsonargparse import SUPPRESS, ArgumentParser, Namespace
+from jsonargparse._loaders_dumpers import get_yaml_default_loader
 from pytorch_lightning.__version__ import version
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, _get_module_type, _InstantiatorFn
@@ -67,10 +68,13 @@ class ParserOfGivenArguments(LightningArgumentParser):
 
 def training_loader(trainer: pl.Trainer) -> Any:
     """The loader of the fit, or its several as one, of which nothing was taken yet."""
-    trainer.fit_loop.setup_data()
+    loop = trainer.fit_loop
+    loop.setup_data()
     loader = trainer.train_dataloader
     if isinstance(loader, list | tuple | Mapping):
-        return CombinedLoader(loader, trainer.fit_loop._combined_loader._mode)  # type: ignore[union-attr]
+        loader = CombinedLoader(loader, loop._combined_loader._mode)  # type: ignore[union-attr]
+    if trainer.ckpt_path:
+        loop._combined_loader = None  # to be set up again when its state is there to be restored
     return loader
 
 
@@ -122,6 +126,12 @@ def subcommand_parser(parser: ArgumentParser, name: str) -> Any:
 def help_texts(subcommands: Any) -> dict[str, Any]:
     """By the name of a subcommand, what `--help` lists of it; its `help` can be set."""
     return {choice.dest: choice for choice in subcommands._choices_actions}
+
+
+def config_loader() -> type[Any]:
+    """The loader of PyYAML with which jsonargparse reads configs and values on the command line."""
+    loader: type[Any] = get_yaml_default_loader()  # type: ignore[no-untyped-call]
+    return loader
 
 
 def options_of(parser: ArgumentParser) -> dict[str, Any]:
