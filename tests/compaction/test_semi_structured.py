@@ -22,7 +22,7 @@ def two_of_four() -> nn.Sequential:
 def test_a_network_on_no_card_is_refused_in_one_sentence_and_left_as_it_was() -> None:
     network = two_of_four()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    with pytest.raises(SparsityError, match="^semi-structured weights need a CUDA card, and the network is on cpu; "):
+    with pytest.raises(SparsityError, match=r"^semi-structured weights need a CUDA card, and the network is on cpu; "):
         to_semi_structured(network)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
@@ -51,9 +51,7 @@ def test_converted_layers_compute_what_they_did() -> None:
 
 @pytest.mark.skipif(not has_it, reason="needs a card with sparse tensor cores")
 def test_what_cannot_be_converted_is_refused_on_a_card() -> None:
-    with pytest.raises(
-        SparsityError, match="no layer can be converted: 0 is torch.float32; convert the network to half"
-    ):
+    with pytest.raises(SparsityError, match=r"no layer can be converted: 0 is torch\.float32; convert the network"):
         to_semi_structured(two_of_four().cuda())
     dense = nn.Sequential(nn.Linear(128, 128)).cuda().half()
     add_masks(dense)
