@@ -51,9 +51,7 @@ def test_converted_layers_compute_what_they_did() -> None:
 
 @pytest.mark.skipif(not has_it, reason="needs a card with sparse tensor cores")
 def test_what_cannot_be_converted_is_refused_on_a_card() -> None:
-    with pytest.raises(
-        SparsityError, match=r"no layer can be converted: 0 is torch.float32; convert the network to half"
-    ):
+    with pytest.raises(SparsityError, match=r"no layer can be converted: 0 is torch\.float32; convert the network"):
         to_semi_structured(two_of_four().cuda())
     dense = nn.Sequential(nn.Linear(128, 128)).cuda().half()
     add_masks(dense)

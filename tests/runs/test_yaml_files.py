@@ -33,6 +33,12 @@ def test_aliases_that_stand_for_little_are_written_out() -> None:
     assert load_yaml_without_aliases("a: '*b & c'") == {"a": "*b & c"}
 
 
+def test_a_ratio_is_text_and_not_a_number_in_base_60() -> None:
+    assert load_yaml("a: 2:4\nb: [1:16, 12]\nc: 'x'") == {"a": "2:4", "b": ["1:16", 12], "c": "x"}
+    assert load_yaml("a: 20\nb: 1.5\nc: 0x1F\nd: -3") == {"a": 20, "b": 1.5, "c": 31, "d": -3}
+    assert yaml.safe_load("2:4") == 124  # others' loaders are left alone
+
+
 def test_the_bound_counts_what_is_written_out() -> None:
     items = ", ".join(["1"] * (MOST_NODES // 2 - 3))
     require_bounded(f"a: &a [{items}]\nb: *a")  # 5 for the mapping, its keys and lists, and twice 4,997
