@@ -37,7 +37,7 @@ def file_in(path: str | os.PathLike[str]) -> Path:
     """The file of the network in a folder that was exported; any other path as it is.
 
     Raises:
-        SparsityError: If it is a folder without one that can be read.
+        SparsityError: If what was exported there is of a format that no network is made of again.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -45,11 +45,12 @@ def file_in(path: str | os.PathLike[str]) -> Path:
     for name in _READABLE:
         if (file := folder / FILES[name]).is_file():
             return file
-    others = [name for name in FILES.values() if (folder / name).is_file()]
-    found = f"{others[0]} alone, which holds operations" if others else "no network that `export` wrote"
-    raise SparsityError(
-        f"the folder {folder} has {found}; give one exported as {' or '.join(_READABLE)}, or a checkpoint's file"
-    )
+    if others := [name for name in FILES.values() if (folder / name).is_file()]:
+        raise SparsityError(
+            f"the folder {folder} has {others[0]}, which holds operations and no network to read; give one that was "
+            f"exported as {' or '.join(_READABLE)}"
+        )
+    return folder
 
 
 def is_exported(path: str | os.PathLike[str]) -> bool:

@@ -94,8 +94,9 @@ def read_network_file(path: FilePath, names: Collection[str] = ()) -> NetworkFil
 def _content(path: FilePath) -> Mapping[Any, Any]:
     """Whatever a file holds by name; nothing if it is no mapping."""
     if Path(path).suffix == ".safetensors":
+        tensors, texts = read_safetensors_file(path, _EXPECTED)
         try:
-            return from_texts(*read_safetensors_file(path, _EXPECTED))
+            return from_texts(tensors, texts)
         except SparsityError as error:
             raise SparsityError(f"{os.fspath(path)} cannot be read: {error}") from error
     content = read_torch_file(path, _EXPECTED)

@@ -41,12 +41,12 @@ def read_safetensors_file(path: str | os.PathLike[str], expected: str) -> tuple[
         SparsityError: If the package `safetensors` is not installed, there is no such file, or it is damaged.
     """
     try:
-        from safetensors import safe_open
+        import safetensors.torch
     except ImportError:
         raise SparsityError(
             f"{os.fspath(path)} is read by the package safetensors, which is not installed; run pip install safetensors"
         ) from None
-    with _refusing(path, expected), safe_open(path, framework="pt", device="cpu") as file:
+    with _refusing(path, expected), safetensors.safe_open(path, framework="pt", device="cpu") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
 
 

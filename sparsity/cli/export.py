@@ -15,12 +15,13 @@ from sparsity.cli.analyze import checkpoint_in
 from sparsity.cli.parser import OneSentenceParser, add_options_of, command_parser
 from sparsity.compaction import compact as smaller
 from sparsity.compaction.card import card, units_in_words
-from sparsity.compaction.compact import uncompacted
+from sparsity.compaction.compact import uncompacted, without_negative_zeros
 from sparsity.compaction.export import config_is_known, read_back, require_packages, write_network
-from sparsity.compaction.outputs import BATCH, deviation, random_batches
+from sparsity.compaction.outputs import BATCH, deviation, outputs_of, random_batches
 from sparsity.compaction.report import Origin, Report, size_of
 from sparsity.errors import SparsityError
 from sparsity.evaluation import known_accuracy, read_test_images
+from sparsity.forward.passes import refusing
 from sparsity.graph.sample import Given, sample_of
 from sparsity.graph.trace import Sample
 from sparsity.masks import density, remove_masks
@@ -72,10 +73,14 @@ def export(
     before = load_like(path, network, mask).eval()
     origin = origin_of(path, density(before), data)
     remove_masks(before)
+    without_negative_zeros(before)
     given = input_shape if input_shape is not None else _shape(before, data)
     sample = sample_of(before, given)
-    found = smaller(before, given) if compact else uncompacted(before)
     images, labels = read_test_images(data)
+    if images is not None:
+        with refusing(before, images[:1]):
+            outputs_of(before, images[:1])
+    found = smaller(before, given) if compact else uncompacted(before)
     try:
         with new_folder(Path(output)) as folder:
             batch = write_network(found.network, before, sample, format, folder)

@@ -248,6 +248,18 @@ def uncompacted(network: nn.Module) -> Compact:
     return Compact(same, _layer_sizes(network, same), (), 0.0)
 
 
+@torch.no_grad()
+def without_negative_zeros(network: nn.Module) -> None:
+    """Make every zero the positive one: masks that were multiplied into weights leave both, and one of them is no value.
+
+    Args:
+        network: Changed in place.
+    """
+    for tensor in [*network.parameters(), *network.buffers()]:
+        if tensor.is_floating_point():
+            tensor.add_(0.0)
+
+
 def _layer_sizes(before: nn.Module, after: nn.Module) -> dict[str, LayerSize]:
     smaller = maskable(after)
     return {
