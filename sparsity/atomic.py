@@ -1,6 +1,10 @@
-"""Writing files that are complete or not there."""
+"""Writing files and folders that are complete or not there."""
 
+import errno
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -61,6 +65,40 @@ def put_in_place(partial: Path, path: Path) -> None:
     with partial.open("r+b") as file:
         _flush(file)
     os.replace(partial, path)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Make a folder aside, and put it in its place in one step once all of its files are written.
+
+    Args:
+        path: Of the folder, which does not exist yet or is empty; folders above it are made.
+
+    Yields:
+        The folder to write into. If anything is raised meanwhile, it is removed.
+
+    Raises:
+        FileExistsError: If there is something at that place, also if it came meanwhile; it is left alone.
+        OSError: If it cannot be made.
+    """
+    if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
+        raise FileExistsError(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:  # of a file above it, not of itself
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent)) from error
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.mkdir()
+    try:
+        yield partial
+        for file in partial.iterdir():
+            with file.open("r+b") as written:
+                _flush(written)
+        if path.is_dir():
+            path.rmdir()  # fails where something has come meanwhile
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _flush(file: IO[bytes]) -> None:

@@ -16,6 +16,8 @@ from torch.optim import LBFGS, SGD, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from typing_extensions import Self, override
 
+from sparsity.checkpoints.exported import is_exported
+from sparsity.checkpoints.loading import load_network
 from sparsity.checkpoints.named import network_named_by, optimizer_named_by, schedule_named_by
 from sparsity.checkpoints.reading import read_checkpoint
 from sparsity.checkpoints.starting import load_weights
@@ -104,6 +106,8 @@ class SparseClassifier(pl.LightningModule):
         Code in the file is not run: it may name networks of `sparsity.networks`, and optimizers and schedules of
         `torch.optim`. Whatever else there was has to be given.
 
+        Of what `export` wrote as pytorch or safetensors, the network has the sizes that were left.
+
         Args:
             checkpoint_path: The file.
             arguments: `map_location`, `hparams_file` (which must be None) and `strict`, as Lightning has them.
@@ -115,6 +119,12 @@ class SparseClassifier(pl.LightningModule):
         options = dict(zip(("map_location", "hparams_file", "strict", "weights_only"), arguments, strict=False)) | given
         if options.pop("hparams_file", None) is not None:
             raise SparsityError("hparams_file could have code run; pass the arguments in it by name instead")
+        if is_exported(checkpoint_path):
+            for name in ("strict", "weights_only"):
+                options.pop(name, None)
+            device = options.pop("map_location", None) or "cpu"
+            network = load_network(checkpoint_path, network=options.pop("network", None))
+            return cls(network, **options).to(device)
         path = os.fspath(checkpoint_path)
         saved = read_checkpoint(path).get("hyper_parameters")
         for name, named_by in (

@@ -27,6 +27,7 @@ from sparsity.checkpoints.networks import (
     infer_config,
     read_config,
 )
+from sparsity.checkpoints.sizes import resize_to
 from sparsity.errors import SparsityError
 from sparsity.masks import (
     SUFFIX,
@@ -53,8 +54,11 @@ def load_network(
     outside `sparsity.networks` is imported because a file names it. Layers for which the file has no mask get none,
     unless it has no masks at all: then all layers get one that keeps everything.
 
+    Of what `export` wrote as pytorch or safetensors, layers have the sizes that were left, and masks of what is not
+    zero; of no other file is a layer of another size taken.
+
     Args:
-        path: The file.
+        path: The file, or the folder of an export.
         kind: Who wrote it; by default its keys tell.
         mask: For Gem-Miner: the `effective` mask `flag * (scores > 0.5)`, which its forward pass uses, or the `flag`
             alone. Before the search every flag is set, and the effective mask keeps the half with the higher scores.
@@ -149,7 +153,8 @@ def _has_zeros_for_masks(state: State, expected: Mapping[str, Place]) -> bool:
 
 def _network(checkpoint: NetworkFile, kind: Kind | None, mask: MaskChoice) -> nn.Module:
     if kind is None:
-        kind = "sparsity" if checkpoint.from_classifier else detect_kind(checkpoint.state)
+        is_ours = checkpoint.from_classifier or checkpoint.is_export
+        kind = "sparsity" if is_ours else detect_kind(checkpoint.state)
     state = translate(checkpoint.state, kind, mask)
     config = read_config(checkpoint.hyper_parameters) if kind == "sparsity" else None
     if config is None and (other := foreign_class(checkpoint.hyper_parameters)) is not None:
@@ -157,9 +162,17 @@ def _network(checkpoint: NetworkFile, kind: Kind | None, mask: MaskChoice) -> nn
         raise SparsityError(f"it is of the class {other}, which a file cannot have imported; {GIVE_NETWORK}")
     if config is not None and (layers := _least_layers(config)) > len(state):
         raise SparsityError(f"it names a network of at least {layers} layers and has {len(state)} tensors")
+    if config is None and checkpoint.is_export:
+        raise SparsityError(f"its layers are smaller than their class makes them, and it names none; {GIVE_NETWORK}")
     config = config or infer_config(state)
     with torch.device("meta"):  # whatever size a file asks for, nothing is allocated before it is known to fit
         expected = build_network(config)
+    if checkpoint.is_export:
+        resize_to(expected, state)
+        _require_tensors_of(expected, state)
+        network = expected.to_empty(device="cpu")  # its sizes are those of tensors that are there
+        _fill(network, _with_masks_of_zeros(network, state))
+        return network
     state = with_batch_counters(state, expected.state_dict())
     _require_tensors_of(expected, state)
     network = build_network(config)
@@ -167,10 +180,20 @@ def _network(checkpoint: NetworkFile, kind: Kind | None, mask: MaskChoice) -> nn
     return network
 
 
+def _with_masks_of_zeros(network: nn.Module, state: State) -> State:
+    """With a mask for each weight: an export has none, and what is zero in it was pruned."""
+    places = maskable(network).values()
+    return {**state, **{place.mask_key: state[place.full_name] != 0 for place in places if place.full_name in state}}
+
+
 def _filled(network: nn.Module, checkpoint: NetworkFile, kind: Kind | None, mask: MaskChoice) -> nn.Module:
     network = copy.deepcopy(network).cpu().train()
     remove_masks(network)
-    state = translated_for(checkpoint.state, network.state_dict(), kind, mask)
+    if checkpoint.is_export:
+        resize_to(network, checkpoint.state)
+        state = _with_masks_of_zeros(network, checkpoint.state)
+    else:
+        state = translated_for(checkpoint.state, network.state_dict(), kind, mask)
     _require_tensors_of(network, state)
     _fill(network, state)
     return network

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from sparsity.checkpoints.exported import MARK, file_in, from_texts
 from sparsity.checkpoints.layouts import is_known
 from sparsity.checkpoints.mask_forms import masks_beside, without_reparametrisation
 from sparsity.checkpoints.reading import read_safetensors_file, read_torch_file
@@ -32,12 +33,14 @@ class NetworkFile:
         state: Tensors by name, without the prefix of the module that wrapped the network.
         from_classifier: Whether that module was a LightningModule which calls its network `network`, as ours does.
         hyper_parameters: What the file has there, or None; not checked.
+        is_export: Whether `export` wrote it, so that its layers may be smaller than their class makes them.
         notes: What was done that a reader of the file may not expect, one sentence each.
     """
 
     state: dict[str, Tensor]
     from_classifier: bool
     hyper_parameters: object
+    is_export: bool = False
     notes: tuple[str, ...] = ()
 
     def say(self) -> None:
@@ -53,14 +56,15 @@ def read_network_file(path: FilePath, names: Collection[str] = ()) -> NetworkFil
     """Read a state dict, or a dict that has one under `state_dict`, onto the CPU.
 
     Args:
-        path: Any file; code inside it is not run. Of OpenLTH's `model_ep*_it*.pth`, the `mask.pth` beside it is read
-            as well.
+        path: Any file, or a folder that `export` wrote; code inside it is not run. Of OpenLTH's `model_ep*_it*.pth`,
+            the `mask.pth` beside it is read as well.
         names: Of the tensors of the network that they are for, if there is one: a prefix that it has stays.
 
     Raises:
         SparsityError: If there is no such file, it cannot be read, it holds no tensors by name, or its masks do not
             fit its tensors.
     """
+    path = file_in(path)
     content = _content(path)
     state = content.get("state_dict", content)
     if not isinstance(state, Mapping):
@@ -82,6 +86,7 @@ def read_network_file(path: FilePath, names: Collection[str] = ()) -> NetworkFil
         state=masked or state,
         from_classifier=bool(networks),
         hyper_parameters=content.get("hyper_parameters"),
+        is_export=MARK in content,
         notes=tuple(notes),
     )
 
@@ -89,7 +94,11 @@ def read_network_file(path: FilePath, names: Collection[str] = ()) -> NetworkFil
 def _content(path: FilePath) -> Mapping[Any, Any]:
     """Whatever a file holds by name; nothing if it is no mapping."""
     if Path(path).suffix == ".safetensors":
-        return read_safetensors_file(path, _EXPECTED)
+        tensors, texts = read_safetensors_file(path, _EXPECTED)
+        try:
+            return from_texts(tensors, texts)
+        except SparsityError as error:
+            raise SparsityError(f"{os.fspath(path)} cannot be read: {error}") from error
     content = read_torch_file(path, _EXPECTED)
     return content if isinstance(content, Mapping) else {}
 

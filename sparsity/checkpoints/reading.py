@@ -30,8 +30,8 @@ def read_torch_file(path: str | os.PathLike[str], expected: str) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def read_safetensors_file(path: str | os.PathLike[str], expected: str) -> dict[str, Tensor]:
-    """Read a file in the safetensors format, which holds tensors by name and nothing else, onto the CPU.
+def read_safetensors_file(path: str | os.PathLike[str], expected: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a file in the safetensors format, tensors by name and texts by name, onto the CPU.
 
     Args:
         path: The file.
@@ -41,13 +41,13 @@ def read_safetensors_file(path: str | os.PathLike[str], expected: str) -> dict[s
         SparsityError: If the package `safetensors` is not installed, there is no such file, or it is damaged.
     """
     try:
-        from safetensors.torch import load_file
+        import safetensors.torch
     except ImportError:
         raise SparsityError(
             f"{os.fspath(path)} is read by the package safetensors, which is not installed; run pip install safetensors"
         ) from None
-    with _refusing(path, expected):
-        return load_file(path)
+    with _refusing(path, expected), safetensors.safe_open(path, framework="pt", device="cpu") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
 
 
 @contextmanager

@@ -13,6 +13,7 @@ COMMANDS = {
     "analyze": "Analyse and compare trained networks, ours and published ones.",
     "benchmark": "Time trained networks: dense, with masks and compact.",
     "convert": "Turn another program's checkpoint into one of ours.",
+    "export": "Write a network as a smaller equal one, in a format that other programs read.",
     "report": "Write one page on studies, runs and published networks.",
     "study": "Run a grid of fits side by side, and write tables of results.",
 }

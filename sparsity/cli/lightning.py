@@ -14,6 +14,8 @@ from typing_extensions import override
 import sparsity
 from sparsity.callbacks import KeepMasks, PruningCallback
 from sparsity.callbacks.predictions import PredictionWriter
+from sparsity.checkpoints.exported import is_exported
+from sparsity.checkpoints.loading import load_network
 from sparsity.checkpoints.reading import require_fitting
 from sparsity.classifier import SparseClassifier
 from sparsity.cli import COMMANDS
@@ -99,7 +101,10 @@ class SparsityCLI(LightningCLI):
         for name, parser in self._subcommand_parsers.items():
             parser.description = f"{_SUBCOMMANDS[name]} Any YAML given by --config can be overridden by flags."
             parser.groups["data"].title = "The images, and how they are split, batched and augmented"  # type: ignore[index]
-            options_of(parser)["ckpt_path"].help = "A checkpoint's path, or `last` or `best` for the newest run's."
+            what = (
+                "A checkpoint's path, or `last` or `best` for the newest run's; to evaluate, also an export's folder."
+            )
+            options_of(parser)["ckpt_path"].help = what
 
     @override
     def _parse_ckpt_path(self) -> None:
@@ -145,8 +150,24 @@ class SparsityCLI(LightningCLI):
             config.model.weights = weights
             self.datamodule = self._get(self.config_init, "data")
             self.model = self._get(self.config_init, "model")
+            if is_exported(config.get("ckpt_path") or ""):
+                self._take_export(config.ckpt_path)
             self._add_configure_optimizers_method_to_model(self.subcommand)
             self.trainer = self.instantiate_trainer()
+
+    def _take_export(self, path: str) -> None:
+        """Evaluate what `export` wrote, whose layers may be smaller than their class makes them."""
+        if self.subcommand == "fit":
+            raise SparsityError(
+                f"{path} was written by export and holds nothing of a fit to go on with; go on from the checkpoint "
+                "that it was made of"
+            )
+        try:
+            self.model.network = load_network(path)
+        except SparsityError:  # of a class that a file cannot name
+            self.model.network = load_network(path, network=self.model.network)
+        for config in (self.config, self.config_init):
+            config[self.subcommand].ckpt_path = None  # it is read
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:

@@ -5,16 +5,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import getitem
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sparsity.checkpoints.sizes import set_sizes
 from sparsity.compaction.folding import Fold, folds
-from sparsity.compaction.surgery import cut_out, cuts, set_sizes
+from sparsity.compaction.outputs import difference, map_tensors, outputs_of
+from sparsity.compaction.surgery import cut_out, cuts
 from sparsity.errors import SparsityError
-from sparsity.forward.passes import evaluating
-from sparsity.forward.tensors import tensors_in
 from sparsity.graph.bounds import bounds
 from sparsity.graph.meanings import MEANINGS
 from sparsity.graph.needed import Unit, unneeded
@@ -217,23 +216,13 @@ def _checks(network: nn.Module, given: Given) -> list[_Check]:
     generator = torch.Generator().manual_seed(0)
     first = sample_of(network, given)
 
-    def drawn(tensor: Any) -> Any:
-        if not isinstance(tensor, Tensor):
-            return tensor
+    def drawn(tensor: Tensor) -> Tensor:
         if not tensor.is_floating_point():
             return tensor.cpu()
         return 3 * torch.randn((2, *tensor.shape[1:]), generator=generator, dtype=torch.float64)
 
-    def batch() -> Sample:
-        if isinstance(first, Tensor):
-            one: Sample = drawn(first)
-            return one
-        if isinstance(first, Mapping):
-            return {name: drawn(tensor) for name, tensor in first.items()}
-        return tuple(drawn(tensor) for tensor in first)
-
-    samples = [batch() for _ in range(_SAMPLES)]
-    return [_Check(sample, _outputs(network, sample)) for sample in samples]
+    samples = [map_tensors(first, drawn) for _ in range(_SAMPLES)]
+    return [_Check(sample, outputs_of(network, sample)) for sample in samples]
 
 
 def _deviation(network: nn.Module, checks: Sequence[_Check]) -> float:
@@ -244,27 +233,11 @@ def _deviation(network: nn.Module, checks: Sequence[_Check]) -> float:
     largest = 0.0
     for check in checks:
         try:
-            outputs = _outputs(network, check.sample)
+            outputs = outputs_of(network, check.sample)
         except Exception:  # of anybody's code
             return math.inf
-        for expected, found in zip(check.outputs, outputs, strict=True):
-            if expected.shape != found.shape:
-                return math.inf
-            if expected.numel():
-                difference = float((expected - found).abs().max()) / max(1.0, float(expected.abs().max()))
-                largest = math.inf if math.isnan(difference) else max(largest, difference)
+        largest = max(largest, difference(check.outputs, outputs))
     return largest
-
-
-def _outputs(network: nn.Module, sample: Sample) -> tuple[Tensor, ...]:
-    with evaluating(network):
-        if isinstance(sample, Tensor):
-            output = network(sample)
-        elif isinstance(sample, Mapping):
-            output = network(**sample)
-        else:
-            output = network(*sample)
-    return tuple(tensor for tensor in tensors_in(output) if tensor.is_floating_point())
 
 
 def _as_before(network: nn.Module, before: nn.Module) -> nn.Module:
@@ -280,6 +253,24 @@ def _as_before(network: nn.Module, before: nn.Module) -> nn.Module:
         if isinstance(module, nn.RNNBase):
             set_sizes(module)
     return network
+
+
+def uncompacted(network: nn.Module) -> Compact:
+    """A copy of a network in evaluation mode, in the form of one that was made smaller."""
+    same = copy.deepcopy(network).eval()
+    return Compact(same, _layer_sizes(network, same), (), 0.0)
+
+
+@torch.no_grad()
+def without_negative_zeros(network: nn.Module) -> None:
+    """Make every zero the positive one: masks that were multiplied into weights leave both, and one is no value.
+
+    Args:
+        network: Changed in place.
+    """
+    for tensor in [*network.parameters(), *network.buffers()]:
+        if tensor.is_floating_point():
+            tensor.add_(0.0)
 
 
 def _layer_sizes(before: nn.Module, after: nn.Module) -> dict[str, LayerSize]:

@@ -119,7 +119,8 @@ class ViT(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map images `[batch, *input_shape]` to logits `[batch, num_classes]`."""
         patches = self.patches(images).flatten(2).transpose(1, 2)
-        class_token = self.class_token.expand(len(images), -1, -1)
+        # Not `len`, by which an exported graph would take one number of images for all.
+        class_token = self.class_token.expand(images.shape[0], -1, -1)
         tokens = self.blocks(torch.cat([class_token, patches], dim=1) + self.positions)
         logits: Tensor = self.fc(self.norm(tokens[:, 0]))
         return logits

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-COMMANDS = ("analyze", "convert", "report", "study", "fit", "validate", "test", "predict")
+COMMANDS = ("analyze", "convert", "export", "report", "study", "fit", "validate", "test", "predict")
 QUICK = ("--data", "Digits", "--data.limit", "64", "--model.network", "FC", "--model.network.width", "8", "--pruner",
          "Random", "--pruner.density", "0.5", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu")  # fmt: skip
 
@@ -46,7 +46,7 @@ for command in {COMMANDS}:
 """
     done = python(program)
     assert done.returncode == 0, done.stderr
-    assert all(f"sparsity {command}" in done.stdout for command in COMMANDS[:4])
+    assert all(f"sparsity {command}" in done.stdout for command in COMMANDS[:5])
 
 
 def test_networks_are_trained_and_analysed_without_posix(tmp_path: Path) -> None:

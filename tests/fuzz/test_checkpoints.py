@@ -31,6 +31,7 @@ COMMANDS = {
     "analyze": ["analyze", FILE, "good.ckpt"],
     "report": ["report", FILE],
     "convert": ["convert", FILE, "--out", "converted.ckpt"],
+    "export": ["export", FILE, "--output", "exported"],
 }
 commands = st.sampled_from(sorted(COMMANDS))
 
