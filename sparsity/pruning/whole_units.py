@@ -90,7 +90,7 @@ class UnitSelector:
     def __call__(
         self, saliency: Saliency, count: int | Mapping[str, int], candidates: Mask, min_kept: int = 0
     ) -> Selection:
-        """As few units as leave at most `count` weights go; arguments as of `select`.
+        """As few units go as leave at most `count` weights; arguments as of `select`.
 
         Raises:
             SparsityError: If `count` is below what stays when all units but one of each layer go.
@@ -101,12 +101,11 @@ class UnitSelector:
             raise SparsityError("the pattern unit has no counts by layer: units lie in several layers")
         values = self._values(saliency, candidates)
         turns, last = self._turns(values)
-        when = {name: self._when(name, turns) for name in saliency}
+        device = next(iter(saliency.values())).device
+        when = {name: self._when(name, turns).to(device) for name in saliency}
         gone_by_turn = torch.zeros(last + 1, dtype=torch.int64)
         for name, turn in when.items():
-            gone_by_turn += turn.to(candidates[name].device)[candidates[name]].clamp(max=last).bincount(
-                minlength=last + 1
-            ).cpu()  # fmt: skip
+            gone_by_turn += turn[candidates[name]].clamp(max=last).bincount(minlength=last + 1).cpu()
         left = gone_by_turn.sum() - torch.cat([torch.zeros(1, dtype=torch.int64), gone_by_turn[:-1].cumsum(0)])
         enough = (left <= count).nonzero().flatten()
         if not len(enough):
@@ -114,12 +113,12 @@ class UnitSelector:
                 f"cannot keep {count:,} weights: without all units that can be taken out, but one of each "
                 f"layer, there are {int(left[-1]):,}; ask for a higher density"
             )
-        number, device = int(enough[0]), next(iter(candidates.values())).device
-        masks = {n: candidates[n] & (turn.to(candidates[n].device) >= number) for n, turn in when.items()}
+        number = int(enough[0])
+        masks = {name: candidates[name] & (turn >= number) for name, turn in when.items()}
         require_min_kept(masks, candidates, min_kept, "unit")
         lots = self._lots(values, turns, number, last).to(device)
-        by_lot = {n: masks[n] & lots[turn.clamp(max=last).to(device)] for n, turn in when.items()} if lots.any() else {}
-        return Selection(masks, by_lot)
+        by_lot = {name: masks[name] & lots[turn.clamp(max=last).long()] for name, turn in when.items()}
+        return Selection(masks, by_lot if lots.any() else {})
 
     def _lots(self, values: Tensor, turns: Tensor, number: int, last: int) -> Tensor:
         """Of the turns that do not come, bool `[last + 1]`, those of units that equal one of their kind that goes."""

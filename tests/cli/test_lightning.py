@@ -129,6 +129,7 @@ def test_a_pruner_given_by_name_keeps_the_density_of_the_config(sparsity: Any, t
             "scope": "global",
             "allocation": None,
             "min_kept": 0,
+            "pattern": "weight",
         },
     }
 
