@@ -75,6 +75,8 @@ def test_a_folder_has_network_card_and_report_and_is_tested(format: str, sparsit
     predicted = sparsity("predict", "--data", "Digits", "--model.network", "FC", "--ckpt_path", out, *QUIET,
                          "--output", tmp_path / "predictions")  # fmt: skip
     assert predicted.code == 0, predicted.err
+    analysed = sparsity("analyze", out, tmp_path / "a.ckpt", "--output", tmp_path / "analysis", "--figures", "none")
+    assert analysed.code == 0, analysed.err
     fitted = sparsity("fit", "--data", "Digits", "--model.network", "FC", "--ckpt_path", out, *QUIET,
                       "--trainer.default_root_dir", tmp_path)  # fmt: skip
     assert fitted.code == 2
@@ -91,8 +93,12 @@ def test_the_code_of_the_card_loads_the_network(format: str, sparsity: Any, tmp_
     outcome = sparsity("export", tmp_path / "a.ckpt", "--output", out, "--format", format, "--data", "Digits")
     assert outcome.code == 0, outcome.err
     card = (out / "README.md").read_text()
-    for line in ("- density of the weights that can be pruned: 0.0", "- test accuracy on Digits, after: ",
-                 "Inputs are pixels in [0, 1], minus 0.305, divided by 0.324.", "| parameters | 24,780 | "):  # fmt: skip
+    for line in (
+        "- density of the weights that can be pruned: 0.0",
+        "- test accuracy on Digits, after: ",
+        "Inputs are pixels in [0, 1], minus 0.305, divided by 0.324.",
+        "| parameters | 24,780 | ",
+    ):
         assert line in card
     code = card.split("```python\n")[1].split("```")[0]
     assert len(code.splitlines()) <= 10
