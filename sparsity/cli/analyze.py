@@ -19,6 +19,7 @@ from sparsity.analysis.comparison.prepared import Align
 from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.output import claim_folder, write_comparisons, write_json, write_topologies
 from sparsity.analysis.topology.network import summary, topology
+from sparsity.checkpoints.exported import is_exported
 from sparsity.checkpoints.layouts import MaskChoice
 from sparsity.checkpoints.loading import load_like
 from sparsity.cli.parser import OneSentenceParser, add_options_of, command_parser
@@ -126,13 +127,13 @@ def _shape_of_images(data: LightningDataModule | None, networks: Mapping[str, nn
 
 
 def checkpoint_in(path: str) -> str:
-    """The best checkpoint of a run whose folder is given, else its last one; a file as it is.
+    """The best checkpoint of a run whose folder is given, else its last one; a file, or what `export` wrote, as it is.
 
     Raises:
         SparsityError: If the folder has neither.
     """
     folder = Path(path)
-    if not folder.is_dir():
+    if not folder.is_dir() or is_exported(path):
         return path
     run = RunFolder(folder.parent if folder.name == CHECKPOINTS else folder)
     if (found := run.saved("best", "last")) is not None:

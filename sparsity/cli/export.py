@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sparsity.analysis.output import write_json
 from sparsity.atomic import new_folder
-from sparsity.checkpoints.exported import CARD, FILES, REPORT, Format, is_exported
+from sparsity.checkpoints.exported import CARD, FILES, REPORT, Format
 from sparsity.checkpoints.layouts import MaskChoice
 from sparsity.checkpoints.loading import load_like
 from sparsity.cli.analyze import checkpoint_in
@@ -69,7 +69,7 @@ def export(
     """
     require_packages(format)
     require_new(output)
-    path = checkpoint if is_exported(checkpoint) else checkpoint_in(checkpoint)
+    path = checkpoint_in(checkpoint)
     before = load_like(path, network, mask).eval()
     origin = origin_of(path, density(before), data)
     remove_masks(before)

@@ -263,7 +263,7 @@ def uncompacted(network: nn.Module) -> Compact:
 
 @torch.no_grad()
 def without_negative_zeros(network: nn.Module) -> None:
-    """Make every zero the positive one: masks that were multiplied into weights leave both, and one is no value.
+    """Make every zero the positive one: masks that are multiplied into weights leave both, and one is no value.
 
     Args:
         network: Changed in place.

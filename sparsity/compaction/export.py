@@ -31,6 +31,8 @@ _NEEDED: dict[Format, tuple[str, ...]] = {
 }
 _SAMPLES = 3
 """With which a batch of any size is traced; of one alone, export takes for granted that there is one."""
+_MOST_SAMPLES = 2**31 - 1
+"""Slices end at 2**63 - 1, which torch 2.6 has to know to be further than any batch is long."""
 _LONGEST_REASON = 200
 
 
@@ -144,7 +146,7 @@ def _of_any_batch(
 
 def _any_batch(sample: Sample) -> Any:
     """In the place of each tensor that its first axis is as long as one likes."""
-    batch = torch.export.Dim("batch")
+    batch = torch.export.Dim("batch", max=_MOST_SAMPLES)
 
     def shape(item: object) -> dict[int, Any] | None:
         return {0: batch} if isinstance(item, Tensor) else None

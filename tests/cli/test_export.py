@@ -75,6 +75,8 @@ def test_a_folder_has_network_card_and_report_and_is_tested(format: str, sparsit
     predicted = sparsity("predict", "--data", "Digits", "--model.network", "FC", "--ckpt_path", out, *QUIET,
                          "--output", tmp_path / "predictions")  # fmt: skip
     assert predicted.code == 0, predicted.err
+    analysed = sparsity("analyze", out, tmp_path / "a.ckpt", "--output", tmp_path / "analysis", "--figures", "none")
+    assert analysed.code == 0, analysed.err
     fitted = sparsity("fit", "--data", "Digits", "--model.network", "FC", "--ckpt_path", out, *QUIET,
                       "--trainer.default_root_dir", tmp_path)  # fmt: skip
     assert fitted.code == 2

@@ -63,8 +63,7 @@ def test_a_read_network_has_the_sizes_that_were_left_and_masks_of_what_is_not_ze
     assert {key: tuple(tensor.shape) for key, tensor in loaded.named_parameters()} == {
         key: tuple(tensor.shape) for key, tensor in found.named_parameters()
     }
-    zeros = masks(loaded)
-    assert all(torch.equal(mask, found.get_submodule(name).weight != 0) for name, mask in zeros.items())
+    assert all(torch.equal(mask, found.get_submodule(name).weight != 0) for name, mask in masks(loaded).items())
     assert 0 < density(loaded) < 1
 
 
