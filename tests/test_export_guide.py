@@ -37,5 +37,5 @@ def test_the_guide_does_what_it_says(sparsity: Any, tmp_path: Path, monkeypatch:
             with warnings.catch_warnings():
                 exec(compile(step, "docs/export.md", "exec"), names)
             assert said == re.findall(r"^ *print\(.*\)  # (.*)$", step, flags=re.MULTILINE)
-    assert len(ran) == 11
+    assert len(ran) == 12
     assert "python -m sparsity export" in measured
