@@ -21,6 +21,8 @@ from tests.networks_of_the_field import FIELD, Samples
 PAGE = Path(__file__).parent.parent / "docs" / "networks.md"
 CHEAP = ["cnn_1d", "Gpt"]
 """Those that go all ways in seconds."""
+DEAR = ["swin", "densenet121", "googlenet", "efficientnet_b0"]
+"""Those whose graph takes longest to make; tests of the graph have them too."""
 
 pytestmark = [
     # Three classes have eight images together, and SNIP would have more.
@@ -52,7 +54,7 @@ def test_the_table_has_every_network_and_every_column() -> None:
     assert sum(cell == "works" for cell in cells) >= 0.9 * len(cells)
 
 
-@pytest.mark.parametrize("name", FIELD)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in DEAR)) for name in FIELD])
 def test_a_network_is_traced_pruned_trained_and_loaded_again(name: str, tmp_path: Path) -> None:
     journey = Journey(name, tmp_path)
     torch.manual_seed(1)

@@ -10,7 +10,7 @@ from sparsity.graph.multiply_adds import activation_products, positions, weight_
 from sparsity.graph.sample import Given, trace_of
 
 _BATCH = 64
-_REPEATS = 5
+_REPEATS = 3
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def test_the_pattern_is_exact_after_every_step(
 
 
 @pytest.mark.filterwarnings("ignore:.*by lot")
-@pytest.mark.parametrize("step", [1, 13, 22])
+@pytest.mark.parametrize("step", [13, *(pytest.param(step, marks=pytest.mark.slow) for step in (1, 22))])
 @pytest.mark.parametrize(("name", "pattern"), CASES)
 def test_a_resumed_fit_goes_on_in_the_pattern_to_the_bit(
     name: str, pattern: str, step: int, make_module: Any, make_trainer: Any, resumable: Callable[[], Any],

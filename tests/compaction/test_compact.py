@@ -256,7 +256,9 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("mobilenet_v2", "swin"))) for name in NETWORKS]
+)
 def test_networks_of_the_field_compute_the_same_and_a_second_time_nothing_goes(name: str) -> None:
     make, size, kept = NETWORKS[name]
     network = wild(make(), kept)
@@ -330,7 +332,7 @@ def unread_by_force(network: nn.Module, size: tuple[int, ...]) -> Iterator[tuple
                     yield name, unit
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     kinds=st.lists(st.integers(0, 4), min_size=1, max_size=4),
     kept=st.sampled_from([0.15, 0.3, 0.5]),

@@ -53,7 +53,7 @@ def sparse(network: nn.Module, density: float = 0.3) -> nn.Module:
 
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    **{name: (IMAGE_NETWORKS[name], IMAGE) for name in ("mobilenet_v3_small", "swin", "shufflenet", "small_unet")},
+    **{name: (IMAGE_NETWORKS[name], IMAGE) for name in ("mobilenet_v3_small", "shufflenet", "small_unet")},
     "grouped": (IMAGE_NETWORKS["grouped"], IMAGE),
     "vit": (vision_transformer, (1, 3, 32, 32)),
     "lstm": (last_step, (1, 7, 4)),
@@ -112,7 +112,7 @@ def traced_function(name: str) -> tuple[nn.Module, Trace]:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(weights=st.lists(st.sampled_from([-2.0, -0.5, 0.0, 0.5, 2.0]), min_size=4, max_size=4), shift=st.floats(-2, 2))
 def test_every_function_keeps_to_its_bounds(name: str, weights: list[float], shift: float) -> None:
     network, trace = traced_function(name)
