@@ -7,13 +7,13 @@ Each is made by a function without arguments, so that the command line can name 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import pytorch_lightning as pl
 import timm
 import torch
 import torchvision
-import transformers
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, TensorDataset
@@ -160,6 +160,7 @@ class Gpt(nn.Module):
 
 
 def bert() -> nn.Module:
+    transformers = import_module("transformers")
     return transformers.BertForSequenceClassification(
         transformers.BertConfig(
             vocab_size=TOKENS,
@@ -174,6 +175,7 @@ def bert() -> nn.Module:
 
 
 def gpt2() -> nn.Module:
+    transformers = import_module("transformers")
     return transformers.GPT2LMHeadModel(
         transformers.GPT2Config(
             vocab_size=TOKENS, n_positions=8, n_embd=16, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0

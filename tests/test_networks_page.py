@@ -3,6 +3,7 @@
 import pickle
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ def test_networks_are_named_as_the_page_says(sparsity: Any, tmp_path: Path, monk
     monkeypatch.setenv("SPARSITY_DATA_DIR", str(tmp_path / "data"))
     assert len(COMMANDS) == 5
     for command in COMMANDS:
+        if "transformers." in command and find_spec("transformers") is None:
+            continue
         outcome = sparsity(*shlex.split(command), *(shlex.split(SHORT) if command.startswith("fit ") else []))
         assert outcome.code == 0, outcome.err
         assert ("density 0.1 asked" in outcome.out) == command.startswith("fit ")

@@ -139,6 +139,7 @@ def fan_ins(places: Mapping[str, Place], counts: Mapping[str, int], min_kept: in
     """How many inputs each unit of a layer keeps, at least 1.
 
     Rounded down, and then up in as many layers as fit into the number of weights asked for, those first that lost most.
+    Where one input of each unit is more than a layer's share, layers with many inputs make room.
 
     Args:
         places: Of the masked weights, by name.
@@ -150,6 +151,10 @@ def fan_ins(places: Mapping[str, Place], counts: Mapping[str, int], min_kept: in
     floors = {n: max(1, -(-min(min_kept, p.mask.numel()) // units[n])) for n, p in places.items()}
     found = {name: max(int(share), floors[name]) for name, share in shares.items()}
     left = sum(counts.values()) - sum(found[name] * units[name] for name in places)
+    while left < 0 and (more := [name for name in places if found[name] > floors[name]]):
+        densest = max(more, key=lambda name: found[name])  # makes room for what others keep at least
+        found[densest] -= 1
+        left += units[densest]
     for name in sorted(places, key=lambda name: found[name] - shares[name]):
         if found[name] < shares[name] and units[name] <= left:
             found[name] += 1

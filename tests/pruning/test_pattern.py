@@ -155,7 +155,7 @@ def test_fan_ins_are_rounded_so_that_they_hold_together_at_most_what_was_asked()
     places = masked(network)
     assert fan_ins(places, {"0": 11, "1": 9, "2": 4}) == {"0": 3, "1": 2, "2": 2}  # 2.75, 2.25 and 2 of 24
     assert fan_ins(places, {"0": 11, "1": 9, "2": 3}) == {"0": 3, "1": 2, "2": 1}  # 22 of 23, two more are too many
-    assert fan_ins(places, {"0": 1, "1": 0, "2": 40}) == {"0": 1, "1": 1, "2": 20}
+    assert fan_ins(places, {"0": 1, "1": 0, "2": 40}) == {"0": 1, "1": 1, "2": 16}  # 40 of 41
     assert fan_ins(places, {"0": 8, "1": 8, "2": 4}, min_kept=9) == {"0": 3, "1": 3, "2": 5}
 
 
