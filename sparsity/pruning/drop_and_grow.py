@@ -1,6 +1,6 @@
 """Moving weights of a sparse network: the smallest make room for as many others, layer by layer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -25,16 +25,28 @@ def drop_and_grow(weights: Mapping[str, Tensor], growth: Saliency, mask: Mask, f
     Returns:
         Masks with as many kept weights per layer as before, and which of the weights that grew a lot chose.
     """
+    masks, by_lot = {name: m.clone() for name, m in mask.items()}, {}
+    for name, stays, moved in dropped(weights, mask, fraction):
+        grown, lot = ranked(growth[name].flatten(), moved, ~stays.flatten())
+        masks[name] = stays | grown.view_as(stays)
+        if lot is not None:
+            by_lot[name] = lot.view_as(stays)
+    return Selection(masks, by_lot)
+
+
+def dropped(weights: Mapping[str, Tensor], mask: Mask, fraction: float) -> Iterator[tuple[str, Tensor, int]]:
+    """What of each layer stays when its smallest weights are dropped; without layers that are dense, or move none.
+
+    Args:
+        weights: By layer name.
+        mask: The weights kept now.
+        fraction: Of each layer's kept weights that is dropped, in [0, 1]; rounded to whole weights.
+
+    Yields:
+        The layer's name, what stays, bool, and how many weights were dropped.
+    """
     counts = torch.stack([m.sum() for m in mask.values()]).tolist()
-    masks, by_lot = {}, {}
     for (name, m), kept in zip(mask.items(), counts, strict=True):
         moved = round(fraction * kept)
-        if moved == 0 or kept == m.numel():
-            masks[name] = m.clone()
-            continue
-        stays = top_k(weights[name].abs().flatten(), kept - moved, m.flatten())
-        grown, lot = ranked(growth[name].flatten(), moved, ~stays)
-        masks[name] = (stays | grown).view_as(m)
-        if lot is not None:
-            by_lot[name] = lot.view_as(m)
-    return Selection(masks, by_lot)
+        if moved and kept < m.numel():
+            yield name, top_k(weights[name].abs().flatten(), kept - moved, m.flatten()).view_as(m), moved

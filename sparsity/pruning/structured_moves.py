@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sparsity.masks import Mask, Place
+from sparsity.pruning.drop_and_grow import dropped
 from sparsity.pruning.groups import counts_of, in_groups, out_of_groups, round_half_up, top_of_each
 from sparsity.pruning.saliency import Saliency
 from sparsity.pruning.selection import Selection, top_k
@@ -28,13 +29,9 @@ def drop_and_grow_n_m(
         n: In [1, m).
         m: At least 2.
     """
-    masks, by_lot = {}, {}
-    for name, (kept, moved) in _moves(mask, fraction).items():
-        masks[name] = mask[name].clone()
-        if not moved:
-            continue
+    masks, by_lot = {name: m.clone() for name, m in mask.items()}, {}
+    for name, stays, _ in dropped(weights, mask, fraction):
         place = places[name]
-        stays = _largest(weights[name], mask[name], kept - moved)
         groups, there = (in_groups(place, t, m) for t in (stays, torch.ones_like(stays)))
         room = counts_of(place, n, m, stays.device) - groups.sum(1)
         grown, lot = top_of_each(in_groups(place, growth[name], m), room, there & ~groups)
@@ -65,20 +62,16 @@ def drop_and_grow_fan_in(
         ablation_threshold: The authors' gamma_sal, in [0, 1]; 0 ablates none.
         may_go: Bool `[units]` by name, the units that may be ablated; of layers that are not there, none.
     """
-    masks, by_lot = {}, {}
-    for name, (kept, moved) in _moves(mask, fraction).items():
-        masks[name] = mask[name].clone()
-        if not moved:
-            continue
+    masks, by_lot = {name: m.clone() for name, m in mask.items()}, {}
+    for name, left, moved in dropped(weights, mask, fraction):
         place = places[name]
-        rows, values = (_rows(place, t) for t in (mask[name], growth[name]))
-        stays = _rows(place, _largest(weights[name], mask[name], kept - moved))
+        rows, stays, values = (_rows(place, t) for t in (mask[name], left, growth[name]))
         lives = rows.any(1)
         free = ~stays & lives.unsqueeze(1)
         salient = stays | top_k(values.flatten(), moved, free.flatten()).view_as(free)
         budget = fan_ins[name] * len(rows)
         if ablation_threshold and name in may_go:
-            fan_in = kept / int(lives.sum())
+            fan_in = int(rows.sum()) / int(lives.sum())
             few = lives & (salient.sum(1) < ablation_threshold * fan_in) & may_go[name].to(lives.device)
             least = -(-budget // rows.shape[1])  # so many units can hold it
             lives = _without(lives, few, salient.sum(1), max(least, 1))
@@ -98,19 +91,6 @@ def _without(lives: Tensor, few: Tensor, salient: Tensor, least: int) -> Tensor:
     if missing <= 0:
         return lives & ~few
     return (lives & ~few) | top_k(salient.float(), min(missing, int(few.sum())), few)
-
-
-def _moves(mask: Mask, fraction: float) -> dict[str, tuple[int, int]]:
-    """How many weights each layer keeps, and how many of them it moves; of a dense layer none."""
-    counts = torch.stack([m.sum() for m in mask.values()]).tolist()
-    return {
-        name: (kept, 0 if kept == m.numel() else round(fraction * kept))
-        for (name, m), kept in zip(mask.items(), counts, strict=True)
-    }
-
-
-def _largest(weight: Tensor, mask: Tensor, count: int) -> Tensor:
-    return top_k(weight.abs().flatten(), count, mask.flatten()).view_as(mask)
 
 
 def _rows(place: Place, values: Tensor) -> Tensor:
