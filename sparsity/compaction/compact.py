@@ -9,7 +9,7 @@ from operator import getitem
 import torch
 from torch import Tensor, nn
 
-from sparsity.checkpoints.sizes import set_sizes
+from sparsity.checkpoints.sizes import replace_tensors
 from sparsity.compaction.folding import Fold, folds
 from sparsity.compaction.outputs import difference, map_tensors, outputs_of
 from sparsity.compaction.surgery import cut_out, cuts
@@ -242,16 +242,12 @@ def _deviation(network: nn.Module, checks: Sequence[_Check]) -> float:
 
 def _as_before(network: nn.Module, before: nn.Module) -> nn.Module:
     """A network with the precision and on the device of another."""
-    tensors = {**dict(before.named_parameters()), **dict(before.named_buffers())}
-    main = next(before.parameters())
-    for module_name, module in network.named_modules():
-        for members in (module._parameters, module._buffers):
-            for key, tensor in members.items():
-                if tensor is not None:
-                    like = tensors.get(f"{module_name}.{key}".lstrip("."), main)
-                    tensor.data = tensor.data.to(like.device, like.dtype)
-        if isinstance(module, nn.RNNBase):
-            set_sizes(module)
+    like, main = _state(before), next(before.parameters())
+    converted = {}
+    for name, tensor in _state(network).items():
+        own = like.get(name, main)
+        converted[name] = tensor.to(own.device, own.dtype)
+    replace_tensors(network, converted)
     return network
 
 

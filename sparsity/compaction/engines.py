@@ -4,7 +4,7 @@ import copy
 import importlib.util
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sparsity.errors import SparsityError
-from sparsity.graph.trace import Sample
+from sparsity.graph.trace import Sample, call_arguments
 from sparsity.masks import remove_masks
 
 Engine = Literal["torch", "compile", "csr"]
@@ -63,9 +63,8 @@ def _has_compiler() -> bool:
 
 def _called(network: Callable[..., object]) -> Run:
     def run(sample: Sample) -> object:
-        if isinstance(sample, Tensor):
-            return network(sample)
-        return network(**sample) if isinstance(sample, Mapping) else network(*sample)
+        args, kwargs = call_arguments(sample)
+        return network(*args, **kwargs)
 
     return run
 

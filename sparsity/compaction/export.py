@@ -21,7 +21,7 @@ from sparsity.compaction.outputs import map_tensors
 from sparsity.errors import SparsityError
 from sparsity.forward.passes import in_mode
 from sparsity.forward.tensors import tensors_in
-from sparsity.graph.trace import Sample
+from sparsity.graph.trace import Sample, call_arguments
 
 _NEEDED: dict[Format, tuple[str, ...]] = {
     "pytorch": (),
@@ -158,12 +158,6 @@ def _any_batch(sample: Sample) -> Any:
     return tuple(shape(item) for item in sample)
 
 
-def _arguments(sample: Sample) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if isinstance(sample, Mapping):
-        return (), dict(sample)
-    return ((sample,), {}) if isinstance(sample, Tensor) else (tuple(sample), {})
-
-
 def _program(network: nn.Module, sample: Sample, shapes: Any) -> bytes:
     program = _exported(network, sample, shapes)
     content = io.BytesIO()
@@ -185,7 +179,7 @@ def _onnx(network: nn.Module, sample: Sample, shapes: Any) -> bytes:
 
 
 def _exported(network: nn.Module, sample: Sample, shapes: Any) -> torch.export.ExportedProgram:
-    args, kwargs = _arguments(sample)
+    args, kwargs = call_arguments(sample)
     program = torch.export.export(network, args, kwargs, dynamic_shapes=shapes, strict=False)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of this machine

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sparsity.forward.passes import evaluating
 from sparsity.forward.tensors import tensors_in
-from sparsity.graph.trace import Sample
+from sparsity.graph.trace import Sample, call_arguments
 
 RANDOM_INPUTS = 1000
 BATCH = 100
@@ -25,13 +25,9 @@ def outputs_of(network: nn.Module, sample: Sample) -> tuple[Tensor, ...]:
         network: Left unchanged.
         sample: A batch, as the network takes it.
     """
+    args, kwargs = call_arguments(sample)
     with evaluating(network):
-        if isinstance(sample, Tensor):
-            output = network(sample)
-        elif isinstance(sample, Mapping):
-            output = network(**sample)
-        else:
-            output = network(*sample)
+        output = network(*args, **kwargs)
     return tuple(tensor for tensor in tensors_in(output) if tensor.is_floating_point())
 
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sparsity.compaction.compact import compact
 from sparsity.compaction.engines import Engine, Run, prepared
+from sparsity.compaction.outputs import map_tensors
 from sparsity.graph.sample import Given, sample_of
 from sparsity.graph.trace import Sample
 from sparsity.masks import maskable
@@ -137,16 +137,9 @@ def _batch(sample: Sample, size: int) -> Sample:
     """Random numbers of a sample's shape, or the same sample again and again where it is not numbers."""
     generator = torch.Generator().manual_seed(0)
 
-    def repeat(value: Any) -> Any:
-        if not isinstance(value, Tensor) or not value.ndim:
-            return value
-        if value.is_floating_point():
-            return torch.randn((size, *value.shape[1:]), generator=generator).to(value)
-        return value.repeat_interleave(size, 0)
+    def repeat(tensor: Tensor) -> Tensor:
+        if tensor.is_floating_point():
+            return torch.randn((size, *tensor.shape[1:]), generator=generator).to(tensor)
+        return tensor.repeat_interleave(size, 0) if tensor.ndim else tensor
 
-    if isinstance(sample, Tensor):
-        found: Sample = repeat(sample)
-        return found
-    if isinstance(sample, Mapping):
-        return {name: repeat(value) for name, value in sample.items()}
-    return tuple(repeat(value) for value in sample)
+    return map_tensors(sample, repeat)

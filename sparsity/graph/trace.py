@@ -57,7 +57,7 @@ def trace(network: nn.Module, sample: Sample) -> Trace:
     Raises:
         SparsityError: If the network's code depends on values, which no graph shows, or raises something.
     """
-    args, kwargs = _arguments(sample)
+    args, kwargs = call_arguments(sample)
     with evaluating(network), _own_recurrent_weights(network), torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about what export does to recurrent layers, which is undone here
         fast_attention = torch.backends.mha.get_fastpath_enabled()
@@ -81,7 +81,8 @@ def trace(network: nn.Module, sample: Sample) -> Trace:
             raise _refusal(network, error) from error
 
 
-def _arguments(sample: Sample) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def call_arguments(sample: Sample) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a network is called with for a sample: by position, and by keyword."""
     if isinstance(sample, Tensor):
         return (sample,), {}
     if isinstance(sample, Mapping):
