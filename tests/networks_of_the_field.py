@@ -4,6 +4,7 @@ Each is made by a function without arguments, so that the command line can name 
 `--model.network tests.networks_of_the_field.resnet18`. Tests take them by name from `FIELD`.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -284,8 +285,9 @@ class Own(pl.LightningModule):
         super().__init__()
         self.network = network
 
+    @abstractmethod
     def loss(self, batch: Any) -> Tensor:
-        raise NotImplementedError
+        """What is made small, a mean over the batch."""
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         return self.loss(batch)

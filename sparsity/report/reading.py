@@ -5,7 +5,7 @@ from torch import nn
 from sparsity.checkpoints.loading import load_like
 from sparsity.checkpoints.networks import read_config
 from sparsity.errors import SparsityError
-from sparsity.graph.sample import Given
+from sparsity.graph.sample import Given, own_shape
 from sparsity.report.sources import Source
 from sparsity.runs.folder import CONFIG
 from sparsity.runs.rebuilding import network_of_config
@@ -29,7 +29,7 @@ def read_network(
         SparsityError: If it cannot be read.
     """
     found = _read(source, network, trust_config).eval()
-    if getattr(found, "input_shape", None) is not None:
+    if own_shape(found) is not None:
         return found, None
     told = source.summary.input_shape if source.summary is not None else None
     return found, told or input_shape
