@@ -244,6 +244,8 @@ def start(pruner: str, folder: Path, resume: list[str]) -> int:
         return child
     code = 1
     try:
+        # A fork loses torch's pool of threads. It is made anew at its first use, and two threads at once spoil that.
+        torch.set_num_threads(1)
         os.chdir(folder)
         tempfile.tempdir = str(folder / "temporary")
         output = os.open("said.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
