@@ -16,8 +16,9 @@ from sparsity.graph.chain import connection_strengths, place_factors, scaled
 from sparsity.graph.layers import analysed, parameter_names, without_parametrisations
 from sparsity.graph.meanings import roles
 from sparsity.graph.sample import Given, trace_of
+from sparsity.graph.trace import Trace
 from sparsity.graph.units import Group, Member, permuted, unit_groups
-from sparsity.graph.weight_uses import weight_uses
+from sparsity.graph.weight_uses import Layout, WeightUse, weight_uses
 from sparsity.graph.weights import FloatArray, IntArray, unit_vectors
 from sparsity.masks import Place
 from sparsity.seeding import named_generator
@@ -55,16 +56,15 @@ class Units:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """Its groups, in the order in which a forward pass makes their units."""
-        trace = trace_of(self.plain, self.input_shape)
         turn: dict[str, int] = {}
-        for number, use in enumerate(weight_uses(trace, roles(trace))):
+        for number, use in enumerate(self._uses):
             turn.setdefault(use.parameter, number)
 
         def first(group: Group) -> int:
-            makers = [turn.get(member.name, len(turn)) for member in group.members if self.makes(member)]
+            makers = [turn.get(member.name, len(turn)) for member in group.members if self.decides(member)]
             return min(makers, default=len(turn))
 
-        return tuple(sorted(unit_groups(trace), key=first))
+        return tuple(sorted(unit_groups(self._trace), key=first))
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
@@ -84,8 +84,29 @@ class Units:
         return signatures(self.tensors, self.groups)
 
     def makes(self, member: Member) -> bool:
-        """Whether a group's units are the rows of that weight, and not what it reads."""
+        """Whether a group's units are the rows of that analysed weight, and not what it reads."""
         return member.axis in self._unit_axes.get(member.name, ())
+
+    def decides(self, member: Member) -> bool:
+        """Whether a group's units are what that weight makes: the rows of an analysed one, the columns of a table."""
+        return self.makes(member) or self._further(member) is not None
+
+    @cached_property
+    def _trace(self) -> Trace:
+        return trace_of(self.plain, self.input_shape)
+
+    @cached_property
+    def _uses(self) -> list[WeightUse]:
+        return weight_uses(self._trace, roles(self._trace))
+
+    @cached_property
+    def _layouts(self) -> dict[tuple[str, int], Layout]:
+        """How the units lie that any weight makes along an axis, a look-up table or a bare parameter among them."""
+        return {(use.parameter, use.layout.axis): use.layout for use in self._uses if use.layout.groups == 1}
+
+    def _further(self, member: Member) -> Layout | None:
+        several = self.tensors[member.name].ndim > 1
+        return self._layouts.get((member.name, member.axis)) if several else None
 
     @cached_property
     def _unit_axes(self) -> dict[str, tuple[int, ...]]:
@@ -94,15 +115,21 @@ class Units:
                 for name, place in self.places.items()}  # fmt: skip
 
     def rows(self, name: str, tensors: Mapping[str, Tensor]) -> FloatArray:
-        """A weight's units as vectors, `[units, n]`."""
+        """An analysed weight's units as vectors, `[units, n]`."""
         return unit_vectors(self.places[name].by_unit(tensors[name]).numpy())
+
+    def deciding_rows(self, member: Member, tensors: Mapping[str, Tensor]) -> FloatArray:
+        """The same of any weight that decides on a group."""
+        further = None if self.makes(member) else self._further(member)
+        return self.rows(member.name, tensors) if further is None else further.by_unit(tensors[member.name]).numpy()
 
 
 def matched_units(a: Units, b: Units, measure: DistanceMeasure) -> tuple[list[IntArray], dict[str, Tensor]]:
     """Match the units of every group one to one.
 
     Groups are matched in the order of the forward pass, each by the mean distance of its units in those weights that
-    make them and read only what is matched already; a residual stream is matched once, by the layer that begins it.
+    make them and read only what is matched already; a residual stream is matched once, by the layer that begins it or
+    the look-up tables of a network that reads tokens.
     Among equally good matchings that one wins whose units are connected most alike.
 
     Args:
@@ -116,7 +143,7 @@ def matched_units(a: Units, b: Units, measure: DistanceMeasure) -> tuple[list[In
     tensors, matchings, matched = b.tensors, [], set[int]()
     for number, (group, other) in enumerate(zip(a.groups, b.groups, strict=True)):
         costs = [
-            measure.between_units(a.rows(member.name, a.tensors)[places], b.rows(member.name, tensors)[places])
+            measure.between_units(a.deciding_rows(member, a.tensors)[places], b.deciding_rows(member, tensors)[places])
             for member in _deciding(a, number, matched)
             for places in member.index.T.numpy()
         ]
@@ -157,8 +184,8 @@ def bray_curtis(a: FloatArray, b: FloatArray, rows_a: IntArray, rows_b: IntArray
 
 def _deciding(units: Units, number: int, matched: set[int]) -> list[Member]:
     """The weights by which a group is matched: those that read what is matched, or else all that make its units."""
-    group_of = [{member.name for member in group.members if not units.makes(member)} for group in units.groups]
-    makers = [member for member in units.groups[number].members if units.makes(member) and member.rows is None]
+    group_of = [{member.name for member in group.members if not units.decides(member)} for group in units.groups]
+    makers = [member for member in units.groups[number].members if units.decides(member) and member.rows is None]
     ready = [
         member
         for member in makers

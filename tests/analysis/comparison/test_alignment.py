@@ -8,21 +8,34 @@ from torch import Tensor, nn
 
 from sparsity.analysis import network_distance
 from sparsity.analysis.comparison.alignment import Units
+from sparsity.graph.layers import parameter_names
+from sparsity.graph.sample import Given
 from sparsity.graph.units import permuted
-from sparsity.masks import add_masks, masks, set_mask
+from sparsity.masks import SUFFIX, add_masks, masked, masks, set_mask
 from sparsity.networks import ResNet, ViT
 from tests.graph.test_units import NETWORKS, randomised, shuffles
+from tests.networks_of_the_field import FIELD
 
 MEASURES = ["nnstd", "sasd", "maed"]
 SMALL = ["fc", "lstm", "gru", "attention", "transformer", "grouped", "depthwise", "transposed in groups", "bilinear"]
 
 
-def relabelled(network: nn.Module, shape: tuple[int, ...], seed: int) -> nn.Module:
+def relabelled(network: nn.Module, shape: Given, seed: int) -> nn.Module:
     """A copy whose units are in another order, masks too."""
     groups = Units(network, shape).groups
     other = copy.deepcopy(network)
-    other.load_state_dict(permuted(network.state_dict(), groups, shuffles(groups, seed)))
+    with torch.no_grad():
+        own = tensors(other)
+        for name, moved in permuted(tensors(network), groups, shuffles(groups, seed)).items():
+            own[name].copy_(moved)
     return other
+
+
+def tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers; the mask of a tied weight is named as the weight is."""
+    names = parameter_names(network)
+    kept = {names[p.weight] + SUFFIX: p.mask for p in masked(network).values() if p.mask is not None}
+    return dict(network.named_parameters()) | dict(network.named_buffers()) | kept
 
 
 def sparse(network: nn.Module, density: float) -> nn.Module:
@@ -41,6 +54,23 @@ def test_a_relabelled_copy_is_at_distance_0_a_hundred_times(name: str, measure: 
         distance = network_distance(network, relabelled(network, shape, seed), measure, "propagate", shape)
         assert distance.mean == 0, seed
         assert all(layer.whole_layer == 0 for layer in distance.layers.values())
+
+
+@pytest.mark.parametrize("name", ["Gpt", "SequenceClassifier", "Lstm"])
+def test_a_residual_stream_that_a_table_begins_is_matched_by_the_table(name: str) -> None:
+    network, sample = FIELD[name].make(), FIELD[name].sample()
+    sparse(randomised(network), 0.7)
+    for seed in range(5):
+        distance = network_distance(network, relabelled(network, sample, seed), "maed", "propagate", sample)
+        assert distance.mean == 0, seed
+        assert all(layer.whole_layer == 0 for layer in distance.layers.values())
+
+
+def test_a_tied_head_keeps_its_classes_in_their_places() -> None:
+    network, sample = FIELD["Gpt"].make(), FIELD["Gpt"].sample()
+    found = network_distance(randomised(network), relabelled(network, sample, 1), "maed", "propagate", sample).layers
+    head = found["head"].matching
+    assert head.tolist() == list(range(len(head)))
 
 
 @pytest.mark.parametrize("density", [1.0, 0.3])
