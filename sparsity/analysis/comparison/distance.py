@@ -15,6 +15,8 @@ from sparsity.graph.chain import permute_inputs
 from sparsity.graph.sample import Given
 from sparsity.graph.weights import Array, FloatArray, IntArray, Weights, unit_vectors
 
+_BLOCK = 16
+
 
 def unit_distances(a: Array, b: Array, measure: str) -> FloatArray:
     """The distance of every unit of one layer to every unit of another.
@@ -42,6 +44,20 @@ def unit_distances(a: Array, b: Array, measure: str) -> FloatArray:
             f"units of different lengths cannot be compared: {rows.shape[1]} and {columns.shape[1]} weights"
         )
     return known[measure].between_units(rows, columns)
+
+
+def paired_distances(a: Array, b: Array, measure: str) -> FloatArray:
+    """The distance of each unit of one layer to the unit in its place in another, `[units]`.
+
+    Args:
+        a: Weights `[units, ...]`.
+        b: Weights of the same shape.
+        measure: As in `unit_distances`.
+    """
+    # Of the distances of every two units, which measures give, only those in blocks on the diagonal are computed.
+    blocks = range(0, len(a), _BLOCK)
+    found = [np.diagonal(unit_distances(a[i : i + _BLOCK], b[i : i + _BLOCK], measure)) for i in blocks]
+    return np.concatenate(found)
 
 
 def vector_distance(a: Array, b: Array, measure: str) -> float:
@@ -135,7 +151,7 @@ def _by_groups(a: Prepared, b: Prepared, measure: str) -> list[LayerDistance]:
     distances = []
     for name in first.places:
         rows_a, rows_b = first.rows(name, first.tensors), second.rows(name, tensors)
-        matched = np.diagonal(unit_distances(rows_a, rows_b, measure))
+        matched = paired_distances(rows_a, rows_b, measure)
         whole = vector_distance(rows_a, rows_b, measure)
         distances.append(LayerDistance(float(matched.mean()), whole, matching_of(second, name, matchings)))
     return distances

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sparsity.analysis import layer_distance, layer_weights, network_distance, unit_distances
-from sparsity.analysis.comparison.distance import vector_distance
+from sparsity.analysis.comparison.distance import paired_distances, vector_distance
 from sparsity.errors import NonFiniteError, SparsityError
 from sparsity.masks import add_masks, set_mask
 from sparsity.networks import FC
@@ -147,3 +147,10 @@ def test_mistakes_are_named():
         network_distance({}, {}, "nnstd")
     with pytest.raises(NonFiniteError, match="layer 'a'"):
         network_distance({"a": np.full((2, 2), np.nan)}, {"a": np.ones((2, 2))}, "nnstd")
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_units_in_pairs_are_as_far_as_in_the_matrix_of_all(measure):
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(size=(37, 5, 3)) * (rng.random((37, 5, 3)) < 0.3) for _ in range(2))
+    assert np.array_equal(paired_distances(a, b, measure), np.diagonal(unit_distances(a, b, measure)))
