@@ -42,9 +42,17 @@ def random_crop_and_flip(images: Tensor, generator: Generator, padding: int = 4)
         A new tensor like `images`.
     """
     batch = len(images)
-    corners = torch.randint(2 * padding + 1, (2, batch), generator=generator).to(images.device)
-    flip = torch.randint(2, (batch,), generator=generator).bool().to(images.device)
-    return crop_and_flip(images, corners[0], corners[1], flip, padding)
+    corners = torch.randint(2 * padding + 1, (2, batch), generator=generator)
+    flip = torch.randint(2, (1, batch), generator=generator)
+    top, left, flipped = _sent(torch.cat([corners, flip]), images.device)
+    return crop_and_flip(images, top, left, flipped.bool(), padding)
+
+
+def _sent(numbers: Tensor, device: torch.device) -> Tensor:
+    if device.type != "cuda":
+        return numbers.to(device)
+    # Only from pinned memory does a GPU copy while the processor goes on.
+    return numbers.pin_memory().to(device, non_blocking=True)
 
 
 class Normalise:
@@ -57,10 +65,11 @@ class Normalise:
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         means, stds = (torch.tensor(values, dtype=torch.float64)[:, None, None] for values in (mean, std))
-        self._scale = (1 / (255 * stds)).float()
-        self._shift = (-means / stds).float()
+        self._factors = (1 / (255 * stds)).float(), (-means / stds).float()
 
     def __call__(self, images: Tensor) -> Tensor:
         """Normalise images `[batch, channels, height, width]`, uint8, into a new float32 tensor."""
-        floats = images.to(torch.float32)
-        return floats.mul_(self._scale.to(images.device)).add_(self._shift.to(images.device))
+        if self._factors[0].device != images.device:  # sent once, not with every batch
+            self._factors = self._factors[0].to(images.device), self._factors[1].to(images.device)
+        scale, shift = self._factors
+        return images.to(torch.float32).mul_(scale).add_(shift)

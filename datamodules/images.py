@@ -15,7 +15,15 @@ from torch.utils.data import DataLoader
 from typing_extensions import override
 
 from sparsity.datamodules.augmentation import Normalise
-from sparsity.datamodules.loading import Batch, EpochSampler, InMemoryImages, ResumableLoader, unchanged
+from sparsity.datamodules.loading import (
+    Batch,
+    EpochSampler,
+    InMemoryImages,
+    InOrderLoader,
+    ResumableLoader,
+    fit_on,
+    unchanged,
+)
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.seeding import named_generator
 
@@ -36,8 +44,11 @@ class ImageDataModule(Augmented):
 
     Batches are float32 images `[batch, *input_shape]` and int64 labels `[batch]`. Training order and augmentation
     depend on the run's seed, the epoch, the batch and the rank alone, never on what was drawn before; the seed is
-    saved, so a run that is resumed from any checkpoint sees what it would have seen. No loader touches the global
-    random state.
+    saved, so a run that is resumed from any checkpoint sees what it would have seen, on any device. No loader touches
+    the global random state.
+
+    On a GPU with room for them the images lie there as uint8, and what happens to a batch happens there; otherwise
+    batches are sent from pinned memory while the step before runs.
 
     Args:
         batch_size: Images per step and process.
@@ -140,7 +151,7 @@ class ImageDataModule(Augmented):
             options["current_epoch"] = lambda: trainer.current_epoch
             options.update(trainer.distributed_sampler_kwargs or {})
         sampler = EpochSampler(len(images), self.seed, **options)
-        loader = ResumableLoader(images, sampler=sampler, **self._loader_options())
+        loader = ResumableLoader(**self._loader_options(images), sampler=sampler)
         if self._restarted is not None:
             self._restart(sampler, *self._restarted)
         if self._position is not None:
@@ -156,24 +167,38 @@ class ImageDataModule(Augmented):
             # Lightning asks whether an empty list is intended. It is, and it has no other way to say so.
             warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")
             return []
-        return [DataLoader(images, **self._loader_options())]
+        return [InOrderLoader(**self._loader_options(images))]
 
     @override
     def test_dataloader(self) -> DataLoader[Batch]:
         """The test images in their original order."""
-        return DataLoader(_loaded(self._test, "test"), **self._loader_options())
+        return InOrderLoader(**self._loader_options(_loaded(self._test, "test")))
 
     @override
     def predict_dataloader(self) -> DataLoader[Batch]:
         """The test images in their original order, with their labels."""
-        return DataLoader(_loaded(self._test, "predict"), **self._loader_options())
+        return InOrderLoader(**self._loader_options(_loaded(self._test, "predict")))
 
-    def _loader_options(self) -> dict[str, Any]:
+    @override
+    def teardown(self, stage: str) -> None:
+        """Free the images on a device.
+
+        Args:
+            stage: As in `setup`.
+        """
+        for images in (self._train, self._val, self._test):
+            if images is not None:
+                images.leave_device()
+
+    def _loader_options(self, images: InMemoryImages) -> dict[str, Any]:
+        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+        resident = self.num_workers == 0 and fit_on(device, images)
         return {
+            "dataset": images.on(device) if resident else images,
             "batch_size": self.batch_size,
             "num_workers": self.num_workers,
             "collate_fn": unchanged,
-            "pin_memory": torch.cuda.is_available(),
+            "pin_memory": device.type == "cuda" and not resident,
             # A DataLoader draws a seed for its workers whenever it is iterated, from the global generator unless it
             # has its own.
             "generator": torch.Generator(),

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, SequentialSampler
 from typing_extensions import override
 
 from sparsity.seeding import named_generator
@@ -29,6 +29,8 @@ class InMemoryImages(Dataset[Batch]):
         self.images = images
         self.labels = labels
 
+        self._copy: InMemoryImages | None = None
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -36,8 +38,25 @@ class InMemoryImages(Dataset[Batch]):
         return self.images[index], self.labels[index]
 
     def __getitems__(self, indices: list[int] | Tensor) -> Batch:
-        chosen = torch.as_tensor(indices)
+        chosen = torch.as_tensor(indices, device=self.images.device)
         return self.images.index_select(0, chosen), self.labels.index_select(0, chosen)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all images and labels."""
+        return self.images.nbytes + self.labels.nbytes
+
+    def on(self, device: torch.device) -> "InMemoryImages":
+        """The same images on a device; they are sent once, however many loaders are made of them."""
+        if self.images.device == device:
+            return self
+        if self._copy is None or self._copy.images.device != device:
+            self._copy = InMemoryImages(self.images.to(device), self.labels.to(device))
+        return self._copy
+
+    def leave_device(self) -> None:
+        """Free what `on` has sent."""
+        self._copy = None
 
 
 class EpochSampler(DistributedSampler[Batch]):
@@ -112,8 +131,8 @@ class ResumableLoader(DataLoader[Batch]):
     After `load_state_dict` the next iterator starts behind those batches, if it is asked for the same epoch; every
     other one starts at the beginning. The epoch is the sampler's.
 
-    Images in memory that no worker fetches are taken straight from their tensors, by slices of the sampler's order:
-    what a DataLoader does for each batch is a tenth of a small network's step.
+    Images in memory that no worker fetches are taken straight from their tensors, wherever these are, by slices of the
+    sampler's order: what a DataLoader does for each batch is a tenth of a small network's step.
     """
 
     _position: dict[str, int] = {"epoch": 0, "batches_done": 0}
@@ -140,9 +159,11 @@ class ResumableLoader(DataLoader[Batch]):
             isinstance(images, InMemoryImages)
             and isinstance(sampler, EpochSampler)
             and size is not None
-            and not (self.num_workers or self.pin_memory or self.drop_last)
+            and not (self.num_workers or self.drop_last)
         ):
-            return (images.__getitems__(chosen) for chosen in torch.split(sampler.order(), size)[first:])
+            order = sampler.order().to(images.images.device)
+            batches = (images.__getitems__(chosen) for chosen in torch.split(order, size)[first:])
+            return map(pinned, batches) if self.pin_memory else batches
         return islice(super().__iter__(), first, None)
 
     def state_dict(self) -> dict[str, int]:
@@ -152,6 +173,37 @@ class ResumableLoader(DataLoader[Batch]):
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Let the next iterator start where the one that was saved had come to."""
         self._position = self._resume = dict(state_dict)
+
+
+class InOrderLoader(DataLoader[Batch]):
+    """A DataLoader that takes images in memory, in their own order and without workers, as slices of their tensors."""
+
+    @override
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        images, size = self.dataset, self.batch_size
+        if (
+            isinstance(images, InMemoryImages)
+            and isinstance(self.sampler, SequentialSampler)
+            and size is not None
+            and not (self.num_workers or self.drop_last)
+        ):
+            batches = zip(images.images.split(size), images.labels.split(size), strict=True)
+            return map(pinned, batches) if self.pin_memory else batches
+        return super().__iter__()
+
+
+def fit_on(device: torch.device, images: InMemoryImages) -> bool:
+    """Whether a GPU has room for images beside what training needs: they may take a quarter of what is free."""
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return images.size <= free // 4
+
+
+def pinned(batch: Batch) -> Batch:
+    """A batch in memory from which a GPU copies while the processor goes on."""
+    images, labels = batch
+    return images.pin_memory(), labels.pin_memory()
 
 
 def unchanged(batch: T) -> T:

@@ -6,8 +6,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
-from sparsity.datamodules.loading import EpochSampler, InMemoryImages, ResumableLoader, unchanged
+from sparsity.datamodules.loading import (
+    EpochSampler,
+    InMemoryImages,
+    InOrderLoader,
+    ResumableLoader,
+    fit_on,
+    unchanged,
+)
 
 
 def numbered(samples: int) -> InMemoryImages:
@@ -137,3 +145,53 @@ def test_an_order_restarted_at_the_beginning_has_the_epochs_of_a_new_run() -> No
     sampler.restart(3, samples=0)
     sampler.set_epoch(3)
     assert list(sampler) == first
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("samples", "size"), [(10, 3), (9, 3), (2, 5)])
+def test_images_in_their_order_come_in_the_batches_of_a_data_loader(samples: int, size: int, workers: int) -> None:
+    options = {"batch_size": size, "num_workers": workers, "collate_fn": unchanged, "generator": torch.Generator()}
+    ours = list(InOrderLoader(numbered(samples), **options))
+    theirs = list(DataLoader(numbered(samples), **options))
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.equal(a[0], b[0])
+        assert torch.equal(a[1], b[1])
+
+
+def test_a_loader_of_another_order_is_a_data_loader_as_ever() -> None:
+    shuffled = InOrderLoader(numbered(10), batch_size=4, sampler=EpochSampler(10, seed=1), collate_fn=unchanged)
+    assert [batch[1].tolist() for batch in shuffled] == labels(loader(batch_size=4))
+
+
+ELSEWHERE = torch.device("meta")  # a device without memory, which every machine has
+
+
+def test_images_are_sent_once_and_let_go() -> None:
+    data = numbered(6)
+    assert data.on(torch.device("cpu")) is data
+    sent = data.on(ELSEWHERE)
+    assert sent.images.device == sent.labels.device == ELSEWHERE
+    assert data.on(ELSEWHERE) is sent
+    data.leave_device()
+    assert data.on(ELSEWHERE) is not sent
+
+
+def test_batches_are_taken_where_the_images_are() -> None:
+    batches = ResumableLoader(
+        numbered(10).on(ELSEWHERE), batch_size=3, sampler=EpochSampler(10, 1), collate_fn=unchanged
+    )
+    assert [(x.shape[0], x.device, y.device) for x, y in batches] == [(n, ELSEWHERE, ELSEWHERE) for n in (3, 3, 3, 1)]
+    in_order = InOrderLoader(numbered(10).on(ELSEWHERE), batch_size=4, collate_fn=unchanged)
+    assert [(len(x), x.device) for x, _ in in_order] == [(n, ELSEWHERE) for n in (4, 4, 2)]
+
+
+def test_images_lie_on_a_gpu_if_they_take_no_more_than_a_quarter_of_what_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = numbered(10)
+    assert data.size == 10 + 80
+    for free, fits in ((360, True), (359, False)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 1000))
+        assert fit_on(torch.device("cuda", 0), data) == fits
+    assert not fit_on(torch.device("cpu"), data)
