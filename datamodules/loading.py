@@ -187,7 +187,7 @@ class InOrderLoader(DataLoader[Batch]):
             and size is not None
             and not (self.num_workers or self.drop_last)
         ):
-            batches = zip(images.images.split(size), images.labels.split(size), strict=True)
+            batches = zip(torch.split(images.images, size), torch.split(images.labels, size), strict=True)
             return map(pinned, batches) if self.pin_memory else batches
         return super().__iter__()
 

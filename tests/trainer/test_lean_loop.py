@@ -94,13 +94,16 @@ RUNS: dict[str, Callable[..., Any]] = {
 }
 
 
-@pytest.mark.parametrize("run", RUNS)
-def test_it_does_what_lightnings_loop_does(run: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("run", "precision"), [*((run, "32-true") for run in RUNS), ("SynFlow", "bf16-mixed"), ("GemMiner", "bf16-mixed")]
+)
+def test_it_does_what_lightnings_loop_does(run: str, precision: str, tmp_path: Path) -> None:
     sides = {}
     for lean in (False, True):
         module, *callbacks = RUNS[run]()
         recorder = Recorder()
-        trainer = _fit(tmp_path / str(lean), lean, module, *callbacks, recorder, val_check_interval=2)
+        flags = {"val_check_interval": 2, "precision": precision}
+        trainer = _fit(tmp_path / str(lean), lean, module, *callbacks, recorder, **flags)
         loop = trainer.fit_loop.epoch_loop
         assert isinstance(loop, LeanEpochLoop) == lean
         assert not lean or loop._overridden_hooks is not None
@@ -136,7 +139,7 @@ class OwnTransfer(Digits):
         (SparseClassifier, OwnTransfer, {}),
         (SparseClassifier, Digits, {"gradient_clip_val": 1.0}),
         (SparseClassifier, Digits, {"accumulate_grad_batches": 2}),
-        (SparseClassifier, Digits, {"precision": "bf16-mixed"}),
+        (SparseClassifier, Digits, {"precision": "bf16-true"}),
         (SparseClassifier, Digits, {"profiler": SimpleProfiler()}),
     ],
     ids=["own step", "own hook", "own transfer", "clipping", "accumulation", "precision", "profiler"],
