@@ -8,6 +8,7 @@ array (`layer_weights`), or one layer's array; results are small frozen dataclas
 from sparsity.analysis.activations.correlation import ActivationCorrelation, LayerCorrelation, activation_correlation
 from sparsity.analysis.activations.maps import ExcitingPatches, exciting_patches, feature_maps, first_layer_map
 from sparsity.analysis.activations.responses import Point, responses
+from sparsity.analysis.comparison.aligned import Alignment, align, apply
 from sparsity.analysis.comparison.distance import layer_distance, network_distance, unit_distances
 from sparsity.analysis.comparison.measures import MEASURES, DistanceMeasure, Measure
 from sparsity.analysis.comparison.overlap import LayerOverlap, MaskOverlap, mask_overlap
@@ -25,6 +26,7 @@ __all__ = [
     "MEASURES",
     "ActivationCorrelation",
     "Align",
+    "Alignment",
     "CommonKernels",
     "Connectivity",
     "Densities",
@@ -45,6 +47,8 @@ __all__ = [
     "Runs",
     "Weights",
     "activation_correlation",
+    "align",
+    "apply",
     "common_kernels",
     "connectivity",
     "densities",

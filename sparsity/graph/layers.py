@@ -65,6 +65,20 @@ def without_parametrisations(network: nn.Module) -> nn.Module:
     return plain
 
 
+def require_plain(network: nn.Module) -> None:
+    """Refuse a network whose weights are computed from others.
+
+    Raises:
+        SparsityError: Names a layer of it.
+    """
+    for name, module in network.named_modules():
+        if is_parametrized(module):
+            raise SparsityError(
+                f"{layer_in_words(name)} computes its weights from others (torch.nn.utils.parametrize); make them "
+                "parameters first: torch.nn.utils.parametrize.remove_parametrizations"
+            )
+
+
 @contextmanager
 def refusing(network: nn.Module, what: str) -> Iterator[None]:
     """Say in a sentence that a network's forward pass, which is anybody's code, raised something.

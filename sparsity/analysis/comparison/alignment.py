@@ -79,6 +79,12 @@ class Units:
         return found
 
     @cached_property
+    def parameters(self) -> dict[str, Tensor]:
+        """Those of `tensors` that are trained, and no statistics."""
+        names = dict(self.plain.named_parameters())
+        return {name: tensor for name, tensor in self.tensors.items() if name in names}
+
+    @cached_property
     def signatures(self) -> list[FloatArray]:
         """What the units of each group are connected to, `[units, features]`, whatever order any units have."""
         return signatures(self.tensors, self.groups)
