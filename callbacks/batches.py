@@ -84,6 +84,30 @@ def first(batches: Iterator[Any]) -> Any:
     raise SparsityError("the training data have no batch; give the loader some samples")
 
 
+def first_images(trainer: pl.Trainer, count: int) -> Tensor:
+    """The first images of a fit, as training will see them, on the CPU; all, if there are fewer.
+
+    Args:
+        trainer: In a fit that has not begun.
+        count: At least 1.
+
+    Raises:
+        SparsityError: If batches do not begin with a tensor.
+    """
+    found: list[Tensor] = []
+    with training_batches(trainer) as batches:
+        for batch in batches:
+            images = batch[0] if isinstance(batch, list | tuple) else batch
+            if not isinstance(images, Tensor):
+                raise SparsityError(f"cannot take images from a {type(batch).__name__} that begins with no tensor")
+            found.append(images.cpu())
+            if sum(map(len, found)) >= count:
+                break
+    if not found:
+        raise SparsityError("the training data have no batch; give the loader some samples")
+    return torch.cat(found)[:count]
+
+
 def is_classification(network: nn.Module, batch: Any) -> bool:
     """Whether a batch is of images and class indices, and the network maps such images to logits `[batch, classes]`."""
     match batch:

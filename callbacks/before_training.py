@@ -1,5 +1,6 @@
 """Pruning before training: find a mask on the untrained network, then train what is left."""
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,15 +8,18 @@ from functools import partial
 from typing import Any, Literal
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_info
 from torch import nn
 from typing_extensions import override
 
-from sparsity.callbacks.batches import sample_of_fit
+from sparsity.analysis.comparison.aligned import Matching, align, apply
+from sparsity.callbacks.batches import first_images, sample_of_fit
 from sparsity.callbacks.network import network_of
 from sparsity.callbacks.pruning import PruningCallback, Scope, run_seed
 from sparsity.checkpoints.loading import load_masks
+from sparsity.checkpoints.starting import load_weights
 from sparsity.errors import require_whole_number
-from sparsity.masks import Mask
+from sparsity.masks import Mask, masks
 from sparsity.pruning.allocation import Allocation
 from sparsity.pruning.clustered import clustered_saliency
 from sparsity.pruning.iterative import iterative_masks
@@ -29,6 +33,8 @@ from sparsity.pruning.saliency import (
 from sparsity.pruning.schedules import Schedule
 
 Rescale = Literal["none", "kept_fan_in"]
+
+_IMAGES_TO_ALIGN_BY = 1000
 
 
 @dataclass(kw_only=True, eq=False)
@@ -211,17 +217,26 @@ class MaskFrom(PruneBeforeTraining):
     With the seed and network of the run that found it, that is the same ticket again; with `ablation` (on the command
     line `--ablation shuffle`) a broken one.
 
+    Trained from another initialisation a ticket is worth little, since its units are in the order of the one that it
+    was found for. `align` puts them in the order of a network that was trained from the new one (Adnan et al. 2025,
+    "Sparse Training from Random Initialization: Aligning Lottery Ticket Masks using Weight Symmetry").
+
     Args:
         mask_from: A checkpoint of this program, SynFlow's or Gem-Miner's, of the same architecture.
+        align: A checkpoint of the same architecture that was trained, dense, from this run's initialisation.
+        align_by: Match the units of `mask_from` and `align` by `weights`, or by their `activations` on the first
+            training images.
 
     Raises:
-        SparsityError: Before training, if the checkpoint cannot be read or its masks do not fit.
+        SparsityError: Before training, if a checkpoint cannot be read or does not fit.
 
     Example:
         >>> trainer = pl.Trainer(callbacks=[MaskFrom("lightning_logs/version_0/checkpoints/best.ckpt")])
     """
 
     mask_from: str = field(kw_only=False)
+    align: str | None = None
+    align_by: Matching = "weights"
     density: float = field(default=1.0, init=False)
     scope: Scope = field(default="global", init=False)
     allocation: None = field(default=None, init=False)
@@ -243,4 +258,19 @@ class MaskFrom(PruneBeforeTraining):
 
     @override
     def saliency(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[nn.Module], Saliency]:
-        return lambda network: {name: mask.float() for name, mask in self._mask.items()}
+        mask = self._mask if self.align is None else self._aligned(self.align, trainer, pl_module)
+        return lambda network: {name: m.float() for name, m in mask.items()}
+
+    def _aligned(self, reference: str, trainer: pl.Trainer, module: pl.LightningModule) -> Mask:
+        """The mask, its units in the order of a network that was trained from this run's start."""
+        ticket, trained = (copy.deepcopy(network_of(module)).cpu() for _ in range(2))
+        load_weights(ticket, self.mask_from)
+        load_weights(trained, reference)
+        sample = sample_of_fit(trainer, module)
+        images = first_images(trainer, _IMAGES_TO_ALIGN_BY) if self.align_by == "activations" else None
+        found = align(trained, ticket, self.align_by, images, sample, seed=run_seed(trainer))
+        rank_zero_info(
+            f"MaskFrom: {found.moved:,} units of the ticket change places; cosine to {reference} "
+            f"{found.similarity_before:.3f} before, {found.similarity:.3f} after"
+        )
+        return masks(apply(ticket, found))

@@ -1,4 +1,5 @@
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,9 +8,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sparsity.callbacks import Magnitude, PruneBeforeTraining, Random, SynFlow
+from sparsity.callbacks import Magnitude, MaskFrom, PruneBeforeTraining, Random, SynFlow
 from sparsity.errors import SparsityError
 from sparsity.masks import kept, masked, masks, sizes
+from tests.analysis.comparison.test_alignment import relabelled
 
 PRUNERS = {"random": Random(0.2), "magnitude": Magnitude(0.2), "synflow": SynFlow(0.2, iterations=5)}
 
@@ -118,3 +120,30 @@ def test_a_pruner_of_ones_own_is_one_method(make_module: Any, make_trainer: Any,
     make_trainer(KeepSmallest(0.5, scope="layer"), max_epochs=1).fit(module, loader)
     mask = module.head.weight_mask
     assert before[mask].abs().max() <= before[~mask].abs().min()
+
+
+@pytest.mark.parametrize("align_by", ["weights", "activations"])
+def test_a_ticket_in_another_order_is_put_in_the_order_of_a_network_trained_from_here(
+    align_by: Any, make_module: Any, make_trainer: Any, loader: Any, tmp_path: Path
+) -> None:
+    trained = make_module()
+    make_trainer(Magnitude(0.4), max_epochs=2).fit(trained, loader)
+    ticket = relabelled(trained, (1, 4, 4), seed=1)
+    assert any(not torch.equal(mask, masks(trained)[name]) for name, mask in masks(ticket).items())
+    for name, network in (("trained", trained), ("ticket", ticket)):
+        torch.save(network.state_dict(), tmp_path / f"{name}.pt")
+    files = [str(tmp_path / f"{name}.pt") for name in ("ticket", "trained")]
+    module = make_module()
+    make_trainer(MaskFrom(files[0], align=files[1], align_by=align_by), max_epochs=1).fit(module, loader)
+    assert all(torch.equal(mask, masks(trained)[name]) for name, mask in masks(module).items())
+
+
+def test_a_network_to_align_with_that_does_not_fit_is_one_sentence(
+    make_module: Any, make_trainer: Any, loader: Any, tmp_path: Path
+) -> None:
+    module = make_module()
+    make_trainer(Magnitude(0.4), max_epochs=1).fit(module, loader)
+    torch.save(module.state_dict(), tmp_path / "ticket.pt")
+    pruner = MaskFrom(str(tmp_path / "ticket.pt"), align=str(tmp_path / "nowhere.pt"))
+    with pytest.raises(SparsityError, match=r"no file .*nowhere\.pt"):
+        make_trainer(pruner).fit(make_module(), loader)

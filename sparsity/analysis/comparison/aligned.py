@@ -129,7 +129,7 @@ def _tensors(network: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers, and masks under the names of their weights, whatever module has them."""
     names = parameter_names(network)
     kept = {names[place.weight] + SUFFIX: place.mask for place in analysed(network).values() if place.has_mask}
-    return dict(network.named_parameters()) | dict(network.named_buffers()) | cast(dict[str, Tensor], kept)
+    return dict(network.named_parameters()) | dict(network.named_buffers()) | kept
 
 
 def _cosine(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
