@@ -55,6 +55,8 @@ class ImageDataModule(Augmented):
         val_size: Training images set aside for validation, the same ones in every run; 0 for no validation.
         num_workers: Processes that fetch batches; 0, fetching in the main process, is fastest for data in memory.
         limit: Train on so many images only, the same ones in every run; by default on all.
+        order_seed: Base seed of order and augmentation; by default the run's, and of a run that goes on that of the
+            run before. With another one, children of one checkpoint see their data differently.
 
     Raises:
         SparsityError: If an argument is out of its range.
@@ -72,6 +74,7 @@ class ImageDataModule(Augmented):
     val_size: int = 5000
     num_workers: int = 0
     limit: int | None = None
+    order_seed: int | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -80,6 +83,8 @@ class ImageDataModule(Augmented):
         require_whole_number("num_workers", self.num_workers, at_least=0)
         if self.limit is not None:
             require_whole_number("limit", self.limit, at_least=1)
+        if self.order_seed is not None:
+            require_whole_number("order_seed", self.order_seed, at_least=0)
         self.seed: int | None = None
         """Base seed of order and augmentation; taken from the run in `setup`, or from the checkpoint it resumes."""
         self._position: dict[str, int] | None = None
@@ -115,7 +120,7 @@ class ImageDataModule(Augmented):
         """
         if stage in (None, "fit"):
             # Ranks that were not seeded have seeds of their own; they must agree on one order.
-            seed = torch.initial_seed()
+            seed = torch.initial_seed() if self.order_seed is None else self.order_seed
             self.seed = seed if self.trainer is None else self.trainer.strategy.broadcast(seed)
             self._position = self._restarted = None
         if stage in (None, "fit", "validate") and self._train is None:
@@ -279,7 +284,8 @@ class ImageDataModule(Augmented):
         """
         if self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             self._compare_batches(self.trainer, state_dict)
-        self.seed = state_dict["seed"]
+        if self.order_seed is None:
+            self.seed = state_dict["seed"]
         self._position = state_dict.get("position")
         self._restarted = state_dict.get("restarted")
 

@@ -32,6 +32,28 @@ def read_test_images(data: LightningDataModule | None) -> tuple[Tensor | None, T
     return torch.cat([images for images, _ in batches]), torch.cat(indices) if len(indices) == len(batches) else None
 
 
+def read_training_images(data: LightningDataModule, count: int) -> Tensor:
+    """The first training images as networks see them without augmentation, in the order of the first epoch.
+
+    Args:
+        data: Whose training loader gives batches that begin with images.
+        count: At least 1; all, if there are fewer.
+
+    Raises:
+        SparsityError: If batches do not start with images, or there are none.
+    """
+    data.prepare_data()
+    data.setup("fit")
+    found: list[Tensor] = []
+    for batch in data.train_dataloader():
+        found.append(_read(data.on_after_batch_transfer(batch, 0))[0])
+        if sum(map(len, found)) >= count:
+            break
+    if not found:
+        raise SparsityError("the data have no training images; give some")
+    return torch.cat(found)[:count]
+
+
 def _read(batch: Any) -> tuple[Tensor, Tensor | None]:
     images, *others = batch if isinstance(batch, list | tuple) and batch else (batch,)
     if not isinstance(images, Tensor):

@@ -12,6 +12,7 @@ from importlib import import_module
 COMMANDS = {
     "analyze": "Analyse and compare trained networks, ours and published ones.",
     "benchmark": "Time trained networks: dense, with masks and compact.",
+    "connect": "Measure the straight line between two networks: linear mode connectivity.",
     "convert": "Turn another program's checkpoint into one of ours.",
     "export": "Write a network as a smaller equal one, in a format that other programs read.",
     "report": "Write one page on studies, runs and published networks.",

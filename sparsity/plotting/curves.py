@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from sparsity.analysis.landscape.linear_path import LinearPath
 from sparsity.graph.weights import FloatArray
 from sparsity.plotting.canvas import line_axes, log_percent, plain_label, tick_percent, wrapped
 from sparsity.plotting.style import figure_in_style, looks
@@ -50,6 +51,22 @@ def learning_curves_figure(curves: Mapping[str, Sequence[Mapping[int, float]]], 
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set(xlabel="epoch", ylabel=wrapped(label, 2.4))
+    return figure
+
+
+@figure_in_style
+def linear_paths_figure(paths: Mapping[str, LinearPath]) -> Figure:
+    """Accuracy against the place on the straight line between two networks.
+
+    Args:
+        paths: By what was done to the second network.
+    """
+    figure, axes = line_axes([plain_label(name, 48) for name in paths])
+    for path, look in zip(paths.values(), looks(), strict=False):
+        every = max(1, len(path.positions) // 10)
+        axes.plot(path.positions, path.accuracies, look.line, color=look.colour, marker=look.marker, markevery=every)
+    axes.yaxis.set_major_formatter(FuncFormatter(tick_percent))
+    axes.set(xlabel="share of the second network's weights", ylabel="test accuracy")
     return figure
 
 

@@ -11,8 +11,9 @@ from sparsity.errors import SparsityError
 
 _KEY = "settings"
 _SECTIONS = ("data", "model", "pruner", "ablation", "seed_everything")
-_FREE = ("data_dir", "num_workers", "batch_size", "compile", "channels_last")
-"""How fast a run is and where its data lie; another size of batches is looked at where the data are."""
+_FREE = ("data_dir", "num_workers", "batch_size", "compile", "channels_last", "capture", "order_seed")
+"""How fast a run is, where its data lie, and in which order a child of it sees them; another size of batches is looked
+at where the data are."""
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:

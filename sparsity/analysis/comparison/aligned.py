@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, cast, get_args
 
 import numpy as np
@@ -12,7 +13,8 @@ from scipy.spatial.distance import cdist
 from torch import Tensor, nn
 
 from sparsity.analysis.activations.correlation import activation_correlation
-from sparsity.analysis.comparison.alignment import Units, matched_units
+from sparsity.analysis.assignment import assign_breaking_ties
+from sparsity.analysis.comparison.alignment import Units, bray_curtis, matched_units
 from sparsity.analysis.comparison.measures import DistanceMeasure
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.graph.layers import analysed, parameter_names, require_plain
@@ -212,8 +214,9 @@ def _by_activations(a: Units, b: Units, images: Tensor, seed: int) -> list[IntAr
             if b.makes(member) and (layer := layer_of.get(member.name)) in seen
             for places in member.index.T.numpy()
         ]
-        if found:
-            orders.append(linear_sum_assignment(np.sum(found, axis=0), maximize=True)[1])
+        if found:  # units that never answer are told apart by what they are connected to
+            alike = partial(bray_curtis, a.signatures[number], b.signatures[number])
+            orders.append(assign_breaking_ties(1 - np.mean(found, axis=0), alike))
         else:
             orders.append(np.arange(group.size))
             unseen.append(number)

@@ -1,0 +1,1 @@
+"""The loss around networks: between two of them."""
