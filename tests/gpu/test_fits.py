@@ -70,6 +70,9 @@ def test_a_fit_with_all_analyses_leaves_what_it_does_on_the_cpu(
     assert tested.code == 0, tested.err
 
 
+@pytest.mark.parametrize(
+    "accelerator", [pytest.param("cpu", marks=pytest.mark.slow), pytest.param("gpu", marks=pytest.mark.gpu)]
+)
 def test_four_fits_on_one_card_are_what_they_are_one_after_the_other(
     accelerator: str, sparsity: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
