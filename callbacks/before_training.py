@@ -19,6 +19,7 @@ from sparsity.callbacks.pruning import PruningCallback, Scope, run_seed
 from sparsity.checkpoints.loading import load_masks
 from sparsity.checkpoints.starting import load_weights
 from sparsity.errors import require_whole_number
+from sparsity.forward.float32 import full_float32
 from sparsity.masks import Mask, masks
 from sparsity.pruning.allocation import Allocation
 from sparsity.pruning.clustered import clustered_saliency
@@ -106,7 +107,9 @@ class PruneBeforeTraining(PruningCallback):
         if self._pruned:
             self.sync_masks(trainer)
             return
-        self.commit_mask(trainer, self.find_mask(trainer, pl_module), rescale=self.rescale == "kept_fan_in")
+        with full_float32():
+            mask = self.find_mask(trainer, pl_module)
+        self.commit_mask(trainer, mask, rescale=self.rescale == "kept_fan_in")
         self._pruned = True
 
     @override

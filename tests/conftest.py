@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -13,6 +14,18 @@ import torch
 pytest_plugins = ("tests.published", "tests.saved_runs")
 
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide GPUs, so that tests are the same on every machine, unless those are asked for that need one."""
+    if not re.search(r"(?<!not )\bgpu\b", config.getoption("markexpr")):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # of processes that tests start, too; torch has not looked yet
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
+        pytest.skip("GPUs are hidden but for pytest -m gpu" if hidden else "needs a GPU")
 
 
 @pytest.fixture(scope="session")

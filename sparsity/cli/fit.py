@@ -18,6 +18,7 @@ from sparsity.classifier import SparseClassifier
 from sparsity.diagnosis import cannot_write, is_of_the_disk, signal_behind
 from sparsity.distributed import lost_another
 from sparsity.errors import NonFiniteError, SparsityError
+from sparsity.forward.float32 import Products
 from sparsity.runs.claiming import claim_run_folder, run_folder, runs_folder
 from sparsity.runs.folder import RunFolder
 from sparsity.runs.summary import RunSummary
@@ -43,11 +44,13 @@ class Fit:
     Args:
         trainer: That has not started.
         resumed: The checkpoint that it goes on from, if it does.
+        products: How coarse products of float32 numbers may be in it.
     """
 
-    def __init__(self, trainer: pl.Trainer, resumed: str | None) -> None:
+    def __init__(self, trainer: pl.Trainer, resumed: str | None, products: Products) -> None:
         self._trainer = trainer
         self._resumed = resumed
+        self._products = products
         self._seconds = 0.0
 
     def run(self, **arguments: Any) -> None:
@@ -138,6 +141,7 @@ class Fit:
             seed=seed,
             epochs=self._trainer.current_epoch,
             seconds=round(self._seconds, 1),
+            float32_products=self._products,
         )
         for logger in self._trainer.loggers:
             logger.log_metrics({f"test/{name}_accuracy": value for name, value in accuracies.items()})

@@ -25,6 +25,7 @@ from sparsity.cli.parser import OneSentenceParser, command_parser
 from sparsity.cli.resume import read_intact_checkpoint, require_same_pruner
 from sparsity.diagnosis import blaming
 from sparsity.errors import SparsityError, require_whole_number
+from sparsity.forward.float32 import choose_products
 from sparsity.pruning.ablation import Ablation
 from sparsity.runs.claiming import runs_folder
 from sparsity.runs.class_paths import require_classes
@@ -192,6 +193,9 @@ class SparsityCLI(LightningCLI):
             raise SparsityError("trainer.sync_batchnorm works on GPUs alone; leave it out, or train in one process")
         self._require_something_to_evaluate(config)
         use_lean_loop(trainer)
+        self._products = choose_products(trainer.strategy.root_device)
+        if self._products != "float32":
+            rank_zero_info(f"float32 numbers are multiplied as {self._products}, and in full to find a mask")
         return trainer
 
     def _require_something_to_evaluate(self, trainer: dict[str, Any]) -> None:
@@ -220,7 +224,7 @@ class SparsityCLI(LightningCLI):
 
     def fit(self, **arguments: Any) -> None:
         """Fit; one that fails before its first step leaves no run folder behind."""
-        self._fit = Fit(self.trainer, self._get(self.config, "ckpt_path"))
+        self._fit = Fit(self.trainer, self._get(self.config, "ckpt_path"), self._products)
         self._fit.run(**arguments)
 
     def after_fit(self) -> None:

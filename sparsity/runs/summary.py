@@ -23,7 +23,7 @@ _MOST_AXES = 8
 _LONGEST_AXIS = 2**31
 _SHARES = ("density", "density_asked")
 _COUNTS = ("kept", "weights", "flops_dense", "flops_effective", "epochs", "seconds")
-_TEXTS = ("git_commit",)
+_TEXTS = ("git_commit", "float32_products")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,8 @@ class RunSummary:
         seed: Of everything.
         epochs: Trained.
         seconds: The fit took.
+        float32_products: How coarse products of float32 numbers were allowed to be while training, see
+            `sparsity.forward.float32`.
     """
 
     method: str
@@ -65,6 +67,7 @@ class RunSummary:
     seed: int | None = None
     epochs: int | None = None
     seconds: float | None = None
+    float32_products: str | None = None
 
     @classmethod
     def of(

@@ -1,26 +1,23 @@
 """Running the runs of a study: side by side on this machine, or on a Ray cluster."""
 
 import importlib
+import math
 import os
 import sys
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event
 from typing import Any
 
-import torch
-
 from sparsity.errors import SparsityError
+from sparsity.study.mps import shared_gpus
+from sparsity.study.places import Place, places
 from sparsity.study.running import Ended, Run, attempt
-
-
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from sparsity.study.starting import CAN_FORK, ForkServer, start_anew
 
 
 def run_locally(runs: Sequence[Run], jobs: int) -> Generator[Ended, None, None]:
@@ -33,31 +30,37 @@ def run_locally(runs: Sequence[Run], jobs: int) -> Generator[Ended, None, None]:
     Yields:
         Runs as they end. If this is closed or interrupted, the processes are ended.
     """
-    threads, gpus = max(1, cores() // jobs), torch.cuda.device_count()
-    stop, places = Event(), SimpleQueue[int]()
-    for place in range(jobs):
-        places.put(place)
+    stop, free = Event(), SimpleQueue[Place]()
+    with ExitStack() as stack:
+        own = stack.enter_context(shared_gpus(places(jobs)))
+        for place in own:
+            free.put(place)
+        server = stack.enter_context(ForkServer(own[0])) if CAN_FORK and runs else None
 
-    def in_a_place(run: Run) -> Ended:
-        place = places.get()  # there are as many as threads
-        try:
-            return attempt(run, threads, place % gpus if gpus else None, stop)
-        finally:
-            places.put(place)
+        def in_a_place(run: Run) -> Ended:
+            place = free.get()  # there are as many as threads
+            try:
+                return attempt(run, place, stop, server.start if server else start_anew)
+            finally:
+                free.put(place)
 
-    with ThreadPoolExecutor(jobs) as pool:
+        pool = stack.enter_context(ThreadPoolExecutor(jobs))
         try:
             for ended in as_completed([pool.submit(in_a_place, run) for run in runs]):
                 yield ended.result()
         finally:
+            pool.shutdown(wait=False, cancel_futures=True)
             stop.set()
-            pool.shutdown(cancel_futures=True)
+            if server:
+                server.end()  # nobody waits for it to import what no run needs any more
 
 
 def run_on_ray(
     runs: Sequence[Run], jobs: int | None = None, address: str | None = None
 ) -> Generator[Ended, None, None]:
     """Run on a Ray cluster that shares this file system, each with a GPU if the cluster has some, else with a core.
+
+    More jobs than GPUs share them evenly.
 
     Args:
         runs: In the order in which they start.
@@ -91,8 +94,8 @@ def run_on_ray(
             "leave --address out"
         ) from error
     try:
-        gpus = 1 if ray.cluster_resources().get("GPU") else 0
-        remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_in_folder)
+        gpus = int(ray.cluster_resources().get("GPU", 0))
+        remote = ray.remote(num_cpus=1, num_gpus=share_of_a_gpu(gpus, jobs or 1), max_retries=0)(_in_folder)
         waiting, going = deque(runs), dict[Any, Run]()
         while waiting or going:
             while waiting and (jobs is None or len(going) < jobs):
@@ -109,6 +112,18 @@ def run_on_ray(
             ray.shutdown()
 
 
+def share_of_a_gpu(gpus: int, jobs: int) -> float:
+    """The fraction of a GPU that a job asks a cluster for; 1 where there is one for each, 0 where there are none.
+
+    Args:
+        gpus: How many there are.
+        jobs: How many want one at a time, at least 1.
+    """
+    if gpus == 0:
+        return 0.0
+    return math.floor(10_000 / math.ceil(jobs / gpus)) / 10_000  # Ray counts ten-thousandths
+
+
 def _in_folder(run: Run, folder: str) -> Ended:
     os.chdir(folder)  # paths in configs are relative to where the study was started
-    return attempt(run, threads=1)
+    return attempt(run, Place(threads=1))

@@ -16,9 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sparsity.atomic import write_atomically
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.runs.planned import write_planned
-from sparsity.study.engines import cores, run_locally, run_on_ray
+from sparsity.study.engines import run_locally, run_on_ray
 from sparsity.study.grid import Point, read_grid
 from sparsity.study.locks import try_lock
+from sparsity.study.places import cores
 from sparsity.study.results import run_row, seed_means, summary_table, write_results
 from sparsity.study.running import Ended, Run, folder_for, status
 

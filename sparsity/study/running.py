@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,8 @@ from sparsity.atomic import write_atomically
 from sparsity.runs.folder import RunFolder
 from sparsity.runs.summary import RunSummary
 from sparsity.study.locks import try_lock_to_pass_on
+from sparsity.study.places import Place
+from sparsity.study.starting import Process, Start, start_anew
 
 Status = Literal["finished", "interrupted", "new"]
 _POLL = 0.1  # seconds
@@ -84,16 +85,16 @@ def summary(run: Run) -> dict[str, Any] | None:
     return {**asdict(RunSummary.read(folder)), "folder": str(folder.path)}
 
 
-def attempt(run: Run, threads: int, device: int | None = None, stop: Event | None = None) -> Ended:
+def attempt(run: Run, place: Place, stop: Event | None = None, start: Start = start_anew) -> Ended:
     """Run a fit in a process of its own, or go on with it, unless it is finished; returns when it has ended.
 
     If a process of an earlier session is still at it, that one is waited for.
 
     Args:
         run: Which.
-        threads: That it may use.
-        device: Which of the visible GPUs it may see; None for all.
+        place: Where it runs.
         stop: Once set, the process is ended.
+        start: Starts the process.
 
     Returns:
         The run, and why it failed if it did.
@@ -110,45 +111,22 @@ def attempt(run: Run, threads: int, device: int | None = None, stop: Event | Non
             return run, _STOPPED
         write_atomically(run.config_file, run.config)
         resume = ["--ckpt_path", "last"] if found == "interrupted" else []
-        command = [sys.executable, "-m", "sparsity", "fit", "--config", str(run.config_file), *resume]
+        arguments = ["fit", "--config", str(run.config_file), *resume, "--trainer.enable_progress_bar", "false"]
         with run.log_file.open("ab") as log:
-            start = log.tell()
-            process = subprocess.Popen(
-                [*command, "--trainer.enable_progress_bar", "false"],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env=environment(threads, device),
-                # The process holds the lock as long as it lives, also if this one is killed.
-                pass_fds=(lock,),
-            )
+            position = log.tell()
+            process = start(arguments, place, log.fileno(), lock)
         try:
-            while process.poll() is None and not stop.wait(_POLL):
+            while (code := process.poll()) is None and not stop.wait(_POLL):
                 pass
         finally:
             _end(process)
         failed = summary(run) is None
-        return run, _last_words(run.log_file, start, process.returncode) if failed else None
+        return run, _last_words(run.log_file, position, code or 0) if failed else None
     finally:
         os.close(lock)
 
 
-def environment(threads: int, device: int | None) -> dict[str, str]:
-    """The variables of a run's process: those of this one, with its share of the machine.
-
-    Args:
-        threads: That it may use, at least 1.
-        device: The position of its GPU among those that this process sees; None for all.
-    """
-    # Threads of processes side by side that are more than the cores spin and slow each other down many times.
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    if device is not None:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        environment["CUDA_VISIBLE_DEVICES"] = visible.split(",")[device] if visible else str(device)
-    return environment
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: Process) -> None:
     """Ask a process to end, and make it if it does not."""
     process.terminate()  # does nothing to one that has ended
     try:

@@ -35,10 +35,14 @@ def test_a_network_without_masked_linear_layers_is_refused() -> None:
             to_semi_structured(network)
 
 
-has_it = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
+@pytest.fixture
+def _sparse_tensor_cores() -> None:
+    if torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("needs a card with sparse tensor cores")
 
 
-@pytest.mark.skipif(not has_it, reason="needs a card with sparse tensor cores")
+@pytest.mark.gpu
+@pytest.mark.usefixtures("_sparse_tensor_cores")
 def test_converted_layers_compute_what_they_did() -> None:
     network = two_of_four().cuda().half()
     images = torch.randn(128, 128, device="cuda", dtype=torch.float16)
@@ -49,7 +53,8 @@ def test_converted_layers_compute_what_they_did() -> None:
     assert list(masks(network)) == ["4"]
 
 
-@pytest.mark.skipif(not has_it, reason="needs a card with sparse tensor cores")
+@pytest.mark.gpu
+@pytest.mark.usefixtures("_sparse_tensor_cores")
 def test_what_cannot_be_converted_is_refused_on_a_card() -> None:
     with pytest.raises(SparsityError, match=r"no layer can be converted: 0 is torch\.float32; convert the network"):
         to_semi_structured(two_of_four().cuda())

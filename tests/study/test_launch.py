@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from sparsity.study.locks import try_lock_to_pass_on
+from sparsity.study.starting import CAN_FORK
 
 ROOT = Path(__file__).parent.parent.parent
 BASE = {
@@ -132,6 +133,11 @@ def children(pid: int) -> list[int]:
     return [int(p) for p in subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()]
 
 
+def fits(pid: int) -> list[int]:
+    """The processes of a study's runs: its children, or what its fork server has forked."""
+    return [fit for child in children(pid) for fit in children(child)] if CAN_FORK else children(pid)
+
+
 @pytest.mark.skipif(not Path("/usr/bin/pgrep").exists(), reason="needs pgrep to find the processes of a study")
 def test_killed_and_started_again_it_ends_with_the_same_results_and_repeats_nothing(study: Any, tmp_path: Path) -> None:
     file = study({"seed_everything": [1, 2, 3]}, **{"trainer.max_epochs": 16})
@@ -141,7 +147,7 @@ def test_killed_and_started_again_it_ends_with_the_same_results_and_repeats_noth
     running = subprocess.Popen(command(file, broken, "--jobs", "1"), cwd=ROOT, stdout=subprocess.DEVNULL)
     # A child is killed in its search.
     wait_until(lambda: list(broken.glob("runs/1-*/lightning_logs/*/checkpoints/last.ckpt")))
-    os.kill(wait_until(lambda: children(running.pid))[0], signal.SIGKILL)
+    os.kill(wait_until(lambda: fits(running.pid))[0], signal.SIGKILL)
     # The study goes on with the second run, in which it is killed itself; that run's process lives on.
     wait_until(lambda: list(broken.glob("runs/2-*/lightning_logs/*/checkpoints/last.ckpt")))
     assert "ended by signal 9" in (broken / "results.csv").read_text()
