@@ -77,6 +77,8 @@ def benchmark(
             require_whole_number(name, value, at_least=1)
     if output is not None and Path(output).exists():
         raise SparsityError(f"{output} exists and is not overwritten; give another name")
+    if output is not None and not Path(output).parent.is_dir():
+        raise SparsityError(f"cannot write {output}: there is no folder {Path(output).parent}")
     if not (device == "cpu" or (device.startswith("cuda") and torch.cuda.is_available())):
         raise SparsityError(f"there is no device {device!r} here; give cpu" + ", or cuda" * torch.cuda.is_available())
     chosen = _here(get_args(Engine) if engines is None else engines)
