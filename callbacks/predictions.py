@@ -11,6 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from sparsity.analysis.output import next_folder
+from sparsity.atomic import missing_folders, remove_empty
 from sparsity.errors import SparsityError
 
 
@@ -33,13 +34,16 @@ class PredictionWriter(Callback):
         self._probabilities: list[Tensor] = []
         self._labels: list[Tensor] = []
         self._folder: Path | None = None
+        self._made: list[Path] = []
 
     @override
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.world_size > 1:
             raise SparsityError("predict writes one table, from one process; set trainer.devices to 1")
         self._probabilities, self._labels = [], []
+        parents = missing_folders(self.output.parent)
         self._folder = next_folder(self.output.parent, self.output.name)
+        self._made = [self._folder, *parents]
 
     @override
     def on_predict_batch_end(
@@ -72,8 +76,7 @@ class PredictionWriter(Callback):
 
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if self._folder is not None and not any(self._folder.iterdir()):
-            self._folder.rmdir()
+        remove_empty(self._made)
 
 
 def write_predictions(folder: Path, probabilities: Tensor, labels: Tensor | None) -> None:

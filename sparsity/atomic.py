@@ -3,8 +3,8 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -83,22 +83,55 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
         raise FileExistsError(path)
+    with folders_taken_back(path.parent):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:  # of a file above it, not of itself
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent)) from error
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        partial.mkdir()
+        try:
+            yield partial
+            for file in partial.iterdir():
+                with file.open("r+b") as written:
+                    _flush(written)
+            if path.is_dir():
+                path.rmdir()  # fails where something has come meanwhile
+            partial.rename(path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def folders_taken_back(path: Path) -> Iterator[None]:
+    """If anything is raised, remove the folders that were made for a path meanwhile, as far as they are empty.
+
+    Args:
+        path: Of a folder, which may exist, as may any that it lies in.
+    """
+    missing = missing_folders(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:  # of a file above it, not of itself
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent)) from error
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.mkdir()
-    try:
-        yield partial
-        for file in partial.iterdir():
-            with file.open("r+b") as written:
-                _flush(written)
-        if path.is_dir():
-            path.rmdir()  # fails where something has come meanwhile
-        partial.rename(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        yield
+    except BaseException:
+        remove_empty(missing)
+        raise
+
+
+def missing_folders(path: Path) -> list[Path]:
+    """Of a folder and all that it lies in those that do not exist, itself first."""
+    return [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders in turn, until one is not empty.
+
+    Args:
+        folders: Each in the next, as of `missing_folders`; those that do not exist are passed over.
+    """
+    with suppress(OSError):
+        for folder in folders:
+            with suppress(FileNotFoundError):
+                folder.rmdir()
 
 
 def _flush(file: IO[bytes]) -> None:

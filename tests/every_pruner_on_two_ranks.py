@@ -1,6 +1,9 @@
 """Run by `test_two_processes.py` in two processes: every pruner in one pair of them, since starting takes longest."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -10,6 +13,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, DistributedSampler
 
 from benchmarks.processes import PRUNERS, fit
+from sparsity.callbacks import PruningCallback, RigL, SynFlow
 from sparsity.datamodules import Digits
 from sparsity.distributed import is_first_to_say
 from sparsity.masks import masks, sizes
@@ -21,6 +25,38 @@ FEW = ("SNIP", "GemMiner", "RigL")
 
 BY_OWN_LOSS = ("SNIP", "GraSP")
 """Those that look at whatever the training step looks at."""
+
+
+TWO_OF_FOUR: dict[str, Callable[..., PruningCallback]] = {
+    "RigL": partial(RigL, interval=2),
+    "SynFlow": partial(SynFlow, iterations=3),
+}
+"""One whose mask moves, and one that prunes in several cuts before training."""
+
+
+class EveryMask(pl.Callback):
+    """Notes all masks and what is left of the weights, after every step."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, Tensor]] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        network = pl_module.network
+        assert isinstance(network, nn.Module)
+        self.steps.append({name: tensor.clone() for name, tensor in network.state_dict().items()})
+
+
+def fit_two_of_four(name: str, folder: str) -> list[dict[str, Tensor]]:
+    """The state after each of eight steps, under the pattern 2:4."""
+    module, steps = Module(), EveryMask()
+    module.network = nn.Sequential(nn.Flatten(), nn.Linear(784, 20), nn.ReLU(), nn.Linear(20, 10))
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=2, strategy="ddp", max_epochs=2, logger=False, enable_checkpointing=False,
+        callbacks=[TWO_OF_FOUR[name](density=0.5, pattern="2:4"), steps], enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=folder,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=Digits(batch_size=32, limit=256))
+    return steps.steps
 
 
 def fit_own_loss(name: str, devices: int) -> dict[str, Tensor]:
@@ -68,6 +104,9 @@ def main(folder: str) -> None:
         assert kept == round(0.2 * sum(sizes(module.network).values())), name
         torch.save(state, f"{folder}/{name}_{trainer.global_rank}.pt")
     rank = dist.get_rank()
+    for name in TWO_OF_FOUR:
+        torch.manual_seed(rank)
+        torch.save(fit_two_of_four(name, folder), f"{folder}/{name}_two_of_four_{rank}.pt")
     for name in FEW:
         torch.save(fit(name, 2, save_to=f"{folder}/{name}_2.ckpt"), f"{folder}/{name}_alike_{rank}.pt")
     for name in BY_OWN_LOSS:

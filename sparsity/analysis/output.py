@@ -2,7 +2,9 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,37 +22,57 @@ from sparsity.analysis.comparison.tables import (
 )
 from sparsity.analysis.records import Row, to_dict
 from sparsity.analysis.topology.network import Topology, layer_table, unit_table
+from sparsity.atomic import folders_taken_back
 from sparsity.errors import SparsityError
 from sparsity.formatting import csv_table
 from sparsity.graph.weights import Array
 
 
-def claim_folder(path: str | os.PathLike[str], first: str | None = None) -> Path:
-    """Make a folder for results; one that exists may be used if it is empty.
+@contextmanager
+def results_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Claim a folder for results, which appear in it together once all are there.
 
     Args:
-        path: Of the folder.
-        first: A file that is made at once, so that of two programs that claim the folder only one gets it; it is to be
-            replaced by the complete one.
+        path: Of the folder; one that exists may be used if it is empty, and those above it are made.
+
+    Yields:
+        Where to write the results. If anything is raised meanwhile, all that was made for them is removed.
 
     Raises:
-        SparsityError: If there is something in it already, or it cannot be made.
+        SparsityError: If there is something in the folder already, or it cannot be made.
     """
     folder = Path(path)
-    taken = SparsityError(f"{folder} is not empty and nothing in it is overwritten; give another folder")
+    with folders_taken_back(folder):
+        partial = _claim(folder)
+        try:
+            yield partial
+            if list(folder.iterdir()) != [partial]:  # somebody has written into it meanwhile
+                raise _taken(folder)
+            for result in partial.iterdir():
+                result.rename(folder / result.name)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _claim(folder: Path) -> Path:
+    """Make a folder and one in it, which of two programs only one can."""
+    partial = folder / ".partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
-            raise taken
-        if first is not None:
-            (folder / first).touch(exist_ok=False)
+            raise _taken(folder)
+        partial.mkdir()
     except FileExistsError as error:
         if folder.is_dir():
-            raise taken from error
+            raise _taken(folder) from error
         raise SparsityError(f"cannot write into the folder {folder}: it is a file; give another") from error
     except OSError as error:
         raise SparsityError(f"cannot write into the folder {folder}: {error.strerror or error}") from error
-    return folder
+    return partial
+
+
+def _taken(folder: Path) -> SparsityError:
+    return SparsityError(f"{folder} is not empty and nothing in it is overwritten; give another folder")
 
 
 def next_folder(parent: Path, name: str) -> Path:

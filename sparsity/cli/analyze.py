@@ -17,7 +17,7 @@ from sparsity.analysis.comparison.measures import MEASURES, pair_means
 from sparsity.analysis.comparison.networks import Names, comparable_groups, compare, require_alignable
 from sparsity.analysis.comparison.prepared import Align
 from sparsity.analysis.comparison.results import Comparison
-from sparsity.analysis.output import claim_folder, write_comparisons, write_json, write_topologies
+from sparsity.analysis.output import results_folder, write_comparisons, write_json, write_topologies
 from sparsity.analysis.topology.network import summary, topology
 from sparsity.checkpoints.exported import is_exported
 from sparsity.checkpoints.layouts import MaskChoice
@@ -90,33 +90,32 @@ def analyze(
     networks = {name: load_like(path, network, mask).eval() for name, path in zip(names, checkpoints, strict=True)}
     given: Given = input_shape if input_shape is not None else _shape_of_images(data, networks)
     require_alignable(networks, align, given)
-    folder = claim_folder(output)
-    topologies = {name: topology(found, given) for name, found in _tracked(networks.items(), "networks")}
-    summaries = {name: {"checkpoint": path, **summary(topologies[name])}
-                 for name, path in zip(names, checkpoints, strict=True)}  # fmt: skip
-    inputs, labels = read_test_images(data)
-    if inputs is not None:
-        for name, found in networks.items():
-            if (accuracy := known_accuracy(found, inputs, labels)) is not None:
-                summaries[name]["test_accuracy"] = accuracy
-    seen = None if inputs is None else inputs[:images]
+    with results_folder(output) as folder:
+        topologies = {name: topology(found, given) for name, found in _tracked(networks.items(), "networks")}
+        summaries = {name: {"checkpoint": path, **summary(topologies[name])}
+                     for name, path in zip(names, checkpoints, strict=True)}  # fmt: skip
+        inputs, labels = read_test_images(data)
+        if inputs is not None:
+            for name, found in networks.items():
+                if (accuracy := known_accuracy(found, inputs, labels)) is not None:
+                    summaries[name]["test_accuracy"] = accuracy
+        seen = None if inputs is None else inputs[:images]
 
-    groups = comparable_groups(networks)
-    if len(groups) > 1:
-        print("Networks of different architectures are compared among their own:", *map(list, groups), sep="\n  ")
-    comparisons = [compare(group, seen, align, point, _tracked_pairs, given) for group in groups if len(group) > 1]
-    # Nothing is written before now, so that data that do not fit leave the folder as empty as it has to be.
-    write_topologies(folder, topologies)
-    if comparisons:
-        write_comparisons(folder, comparisons)
-    write_json(folder / "summary.json", summaries)
-    if figures != "none":
-        from sparsity.cli.analyze_figures import save_figures  # takes a second that `--help` should not
+        groups = comparable_groups(networks)
+        if len(groups) > 1:
+            print("Networks of different architectures are compared among their own:", *map(list, groups), sep="\n  ")
+        comparisons = [compare(group, seen, align, point, _tracked_pairs, given) for group in groups if len(group) > 1]
+        write_topologies(folder, topologies)
+        if comparisons:
+            write_comparisons(folder, comparisons)
+        write_json(folder / "summary.json", summaries)
+        if figures != "none":
+            from sparsity.cli.analyze_figures import save_figures  # takes a second that `--help` should not
 
-        of_groups = [{name: topologies[name] for name in group} for group in groups]
-        save_figures(folder, [figures], networks, of_groups, comparisons, seen)
+            of_groups = [{name: topologies[name] for name in group} for group in groups]
+            save_figures(folder, [figures], networks, of_groups, comparisons, seen)
     _print_tables(summaries, comparisons)
-    print(f"written to {folder}")
+    print(f"written to {Path(output)}")
 
 
 def _shape_of_images(data: LightningDataModule | None, networks: Mapping[str, nn.Module]) -> Given:

@@ -1,7 +1,9 @@
 """The command `benchmark`."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import torch
 from rich.console import Console
@@ -55,7 +57,8 @@ def benchmark(
             returns one, or a YAML file of class_path and init_args.
         input_shape: Of one sample, if the network does not say it.
         engines: What runs them: torch; compile, torch.compile, whose code is made first; csr, Linear layers without
-            their zeros. Default: all that are here.
+            their zeros; onnx, ONNX Runtime, on the processor only. What is not here or cannot run a network is left
+            out with a sentence, unless nothing else was asked for. Default: all.
         batches: Samples in one pass.
         threads: Of the processor. Default: one, and all there are.
         device: Where to run: cpu, cuda.
@@ -64,8 +67,7 @@ def benchmark(
         mask: For Gem-Miner's files: the mask its forward pass uses, or the flags alone.
 
     Raises:
-        SparsityError: If a file cannot be read, an engine is not here, a number is out of its range, or the output
-            exists.
+        SparsityError: If a file cannot be read, no engine is here, a number is out of its range, or the output exists.
     """
     require_whole_number("repeats", repeats, at_least=1)
     cores = os.cpu_count() or 1
@@ -75,16 +77,16 @@ def benchmark(
             require_whole_number(name, value, at_least=1)
     if output is not None and Path(output).exists():
         raise SparsityError(f"{output} exists and is not overwritten; give another name")
+    if output is not None and not Path(output).parent.is_dir():
+        raise SparsityError(f"cannot write {output}: there is no folder {Path(output).parent}")
     if not (device == "cpu" or (device.startswith("cuda") and torch.cuda.is_available())):
         raise SparsityError(f"there is no device {device!r} here; give cpu" + ", or cuda" * torch.cuda.is_available())
-    chosen = _available() if engines is None else engines
-    for engine in chosen:
-        require(engine)
+    chosen = _here(get_args(Engine) if engines is None else engines)
     paths = [checkpoint_in(path) for path in checkpoints]
     rows = []
     for path in track(paths, description="networks", transient=True):
         found = load_like(path, network, mask).to(device)
-        timed = timings(variants(found, input_shape), input_shape, chosen, batches, counts, repeats)
+        timed = timings(variants(found, input_shape), input_shape, chosen, batches, counts, repeats, refused=print)
         rows += [{"checkpoint": path, **_row(timing)} for timing in timed]
         _print(f"{path}, density {density(found):.4g}, {device}", timed)
     if output is not None:
@@ -95,14 +97,21 @@ def benchmark(
         print(f"written to {output}")
 
 
-def _available() -> list[Engine]:
-    found: list[Engine] = ["torch", "csr"]
+def _here(engines: Sequence[Engine]) -> list[Engine]:
+    missing = {engine: why for engine in engines if (why := _why_not(engine)) is not None}
+    for engine, why in missing.items():
+        if len(missing) == len(set(engines)):
+            raise SparsityError(why)
+        print(f"without {engine}: {why}")
+    return [engine for engine in engines if engine not in missing]
+
+
+def _why_not(engine: Engine) -> str | None:
     try:
-        require("compile")
+        require(engine)
     except SparsityError as error:
-        print(f"without torch.compile: {error}")
-        return found
-    return [*found, "compile"]
+        return str(error)
+    return None
 
 
 def _row(timing: Timing) -> dict[str, object]:

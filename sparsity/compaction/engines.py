@@ -1,49 +1,60 @@
-"""What can run a network's forward pass: torch itself, torch.compile, and sparse products for its Linear layers."""
+"""What can run a network's forward pass: torch, torch.compile, ONNX Runtime, sparse products for its Linear layers."""
 
 import copy
 import importlib.util
 import shutil
 import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sparsity.compaction.export import require_packages
+from sparsity.compaction.programs import Program, onnx_call, onnx_program
 from sparsity.errors import SparsityError
+from sparsity.graph.sample import Given, sample_of
 from sparsity.graph.trace import Sample, call_arguments
 from sparsity.masks import remove_masks
 
-Engine = Literal["torch", "compile", "csr"]
+Engine = Literal["torch", "compile", "csr", "onnx"]
 Run = Callable[[Sample], object]
 
 _SPARSE_ENOUGH = 0.5
 """Above that density a sparse product has no chance."""
 
 
-def prepared(network: nn.Module, engine: Engine) -> Run | None:
-    """What runs a network with an engine.
+def prepared(network: nn.Module, engine: Engine, sample: Given = None) -> Run | None:
+    """What runs a network with an engine, on as many threads as torch is set to at the time.
 
     Args:
         network: In evaluation mode, on its device; left unchanged.
         engine: One of `Engine`.
+        sample: What the network takes, see `sparsity.graph.sample`; for ONNX Runtime alone.
 
     Returns:
         A function of a batch; None where the engine has nothing to offer for this network.
 
     Raises:
-        SparsityError: If the engine is not here.
+        SparsityError: If the engine is not here, or cannot run the network.
     """
-    if engine not in get_args(Engine):
-        raise SparsityError(f"engine must be one of {', '.join(get_args(Engine))}, not {engine!r}")
+    require(engine)
     own = copy.deepcopy(network)
     remove_masks(own)
     if engine == "compile":
-        require(engine)
-        return _called(torch.compile(own))
+        return _by_threads(lambda threads: torch.compile(copy.deepcopy(own)))
     if engine == "csr":
         return _called(own) if _with_sparse_layers(own) else None
+    if engine == "onnx":
+        if any(parameter.device.type != "cpu" for parameter in own.parameters()):
+            return None
+        one = sample_of(own, sample)
+        content, batch = onnx_program(own, one)
+        run = _by_threads(lambda threads: Program(onnx_call(content, threads), batch))
+        run(one)  # what ONNX Runtime refuses, it may refuse in a pass only
+        return run
     return _called(own)
 
 
@@ -53,8 +64,12 @@ def require(engine: Engine) -> None:
     Raises:
         SparsityError: Says what is missing.
     """
+    if engine not in get_args(Engine):
+        raise SparsityError(f"engine must be one of {', '.join(get_args(Engine))}, not {engine!r}")
     if engine == "compile" and not (importlib.util.find_spec("torch._inductor") and _has_compiler()):
         raise SparsityError("the engine compile needs a C++ compiler (g++ or clang++) on the PATH, and there is none")
+    if engine == "onnx":
+        require_packages(engine)
 
 
 def _has_compiler() -> bool:
@@ -67,6 +82,12 @@ def _called(network: Callable[..., object]) -> Run:
         return network(*args, **kwargs)
 
     return run
+
+
+def _by_threads(make: Callable[[int], Callable[..., object]]) -> Run:
+    """What is made anew for every number of threads."""
+    made = cache(lambda threads: _called(make(threads)))
+    return lambda sample: made(torch.get_num_threads())(sample)
 
 
 def _with_sparse_layers(network: nn.Module) -> bool:

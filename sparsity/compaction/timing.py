@@ -2,7 +2,8 @@
 
 import copy
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from sparsity.compaction.compact import compact
 from sparsity.compaction.engines import Engine, Run, prepared
 from sparsity.compaction.outputs import map_tensors
+from sparsity.errors import SparsityError
 from sparsity.graph.sample import Given, sample_of
 from sparsity.graph.trace import Sample
 from sparsity.masks import maskable
@@ -68,8 +70,11 @@ def timings(
     batches: Sequence[int] = (1, 64),
     threads: Sequence[int] = (1,),
     repeats: int = 15,
+    refused: Callable[[str], object] | None = None,
 ) -> list[Timing]:
     """Time the forward passes of several networks with several engines, in turns.
+
+    The dense network is timed with torch in any case.
 
     Args:
         networks: As of `variants`, `dense` among them; left unchanged.
@@ -78,24 +83,44 @@ def timings(
         batches: Numbers of samples in one pass, at least 1.
         threads: Numbers of threads of the processor; of no meaning on a GPU, where there is one row.
         repeats: Turns, of which the median is taken.
+        refused: Is told in a sentence which networks an engine cannot run, and why, while the others go on.
 
     Raises:
-        SparsityError: If an engine is not here.
+        SparsityError: If an engine is not here or cannot run a network, and nobody is told, or no other is left.
     """
     first = sample_of(networks["dense"], sample)
     device = next(networks["dense"].parameters()).device
+    runs, reasons = _runs(networks, sample, engines)
+    for reason in reasons:
+        if refused is None or runs.keys().isdisjoint((name, engine) for name in networks for engine in engines):
+            raise SparsityError(reason)
+        refused(reason)
     rows: list[tuple[str, Engine, int, int, float]] = []
     for count in threads if device.type == "cpu" else [0]:
         with _with_threads(count), torch.no_grad():
-            runs: dict[tuple[str, Engine], Run] = {}
-            for name, network in networks.items():
-                runs |= {(name, engine): run for engine in engines if (run := prepared(network, engine)) is not None}
             for batch in batches:
                 found = _in_turns(runs, _batch(first, batch), device, repeats)
                 rows += [(name, engine, count, batch, seconds) for (name, engine), seconds in found.items()]
     of_dense = {(count, batch): seconds for name, engine, count, batch, seconds in rows
                 if (name, engine) == ("dense", "torch")}  # fmt: skip
     return [Timing(*row, ratio=row[4] / of_dense[row[2], row[3]]) for row in rows]
+
+
+def _runs(
+    networks: Mapping[str, nn.Module], sample: Given, engines: Sequence[Engine]
+) -> tuple[dict[tuple[str, Engine], Run], list[str]]:
+    """What runs which network with which engine, and a sentence for each reason why something does not."""
+    found: dict[tuple[str, Engine], Run] = {}
+    reasons: dict[tuple[Engine, str], list[str]] = defaultdict(list)
+    for name, network in networks.items():
+        for engine in dict.fromkeys(["torch", *engines] if name == "dense" else engines):
+            try:
+                run = prepared(network, engine, sample)
+            except SparsityError as error:  # noqa: PERF203 # of one of them
+                reasons[engine, str(error)].append(name)
+            else:
+                found |= {} if run is None else {(name, engine): run}
+    return found, [f"without {engine} ({', '.join(names)}): {why}" for (engine, why), names in reasons.items()]
 
 
 def _in_turns(

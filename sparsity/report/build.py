@@ -15,8 +15,7 @@ from torch import nn
 from sparsity import __version__
 from sparsity.analysis.comparison.networks import compare
 from sparsity.analysis.comparison.results import Comparison
-from sparsity.analysis.output import claim_folder
-from sparsity.atomic import write_atomically
+from sparsity.analysis.output import results_folder
 from sparsity.errors import require_whole_number
 from sparsity.evaluation import known_accuracy, read_test_images
 from sparsity.report.networks import Repeats, Setting, by_setting, compared, read_runs
@@ -73,31 +72,31 @@ def report(
     read = partial(read_network, network=network, input_shape=given, trust_config=trust_config)
     settings = by_setting(read_runs(sources.finished, read, measure, partial(_tracked, what="networks"), left_out))
     missing = reasons(sources.unfinished, left_out)
-    folder = claim_folder(output, PAGE)
-    seen = None if inputs is None else inputs[:images]
-    comparisons = {
-        setting: compare({run.name: run.network for run in runs}, seen, track=partial(_tracked, what="pairs"))
-        for setting, runs in {key: compared(repeats) for key, repeats in settings.items()}.items()
-        if len(runs) > 1
-    }
-    before = {"real-size": real_sizes(settings)}
-    drawn = _draw(settings, comparisons, folder, before)
-    whose = _whose(network, input_shape, trust_config)
-    command = _command(paths, output, data, images, checkpoint, title, whose)
-    sections = [
-        Section("results", "Results", results(settings)),
-        *drawn,
-        Section("differences", "Differences in numbers", differences(settings, comparisons)),
-        Section("left-out", "Not in this report", not_reported(missing)),
-        Section("repeat", "How to repeat it", repeat(settings, command)),
-    ]
-    foot = f"Made by sparsity {__version__} on {date.today().isoformat()}."
-    write_atomically(folder / PAGE, page(title, lead(settings), sections, foot))
+    with results_folder(output) as folder:
+        seen = None if inputs is None else inputs[:images]
+        comparisons = {
+            setting: compare({run.name: run.network for run in runs}, seen, track=partial(_tracked, what="pairs"))
+            for setting, runs in {key: compared(repeats) for key, repeats in settings.items()}.items()
+            if len(runs) > 1
+        }
+        before = {"real-size": real_sizes(settings)}
+        drawn = _draw(settings, comparisons, folder, before)
+        whose = _whose(network, input_shape, trust_config)
+        command = _command(paths, output, data, images, checkpoint, title, whose)
+        sections = [
+            Section("results", "Results", results(settings)),
+            *drawn,
+            Section("differences", "Differences in numbers", differences(settings, comparisons)),
+            Section("left-out", "Not in this report", not_reported(missing)),
+            Section("repeat", "How to repeat it", repeat(settings, command)),
+        ]
+        foot = f"Made by sparsity {__version__} on {date.today().isoformat()}."
+        (folder / PAGE).write_text(page(title, lead(settings), sections, foot), encoding="utf-8")
     for text in notes(settings):
         print(f"note: {text}", file=sys.stderr)
     for text in missing:
         print(f"left out: {text}", file=sys.stderr)
-    print(f"written to {folder / PAGE}")
+    print(f"written to {Path(output) / PAGE}")
 
 
 def _whose(network: nn.Module | None, input_shape: Sequence[int] | None, trust_config: bool) -> list[str]:

@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
+from sparsity.atomic import missing_folders
 from sparsity.errors import SparsityError
 from sparsity.runs.folder import RunFolder
 from sparsity.trainer.internals import Versioned, ask_version, asked_version, has_started
@@ -123,7 +124,7 @@ def _is_free(logger: Versioned) -> bool:
 
 def _make(folder: Path) -> list[Path]:
     """Make a folder, with those it lies in; nothing if it is there."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    missing = missing_folders(folder)
     try:
         folder.mkdir(parents=True)
     except FileExistsError:

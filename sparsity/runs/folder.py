@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from sparsity.atomic import remove_empty
 from sparsity.errors import SparsityError
 from sparsity.runs.yaml_files import load_yaml_without_aliases
 
@@ -126,9 +127,7 @@ class RunFolder:
         if all(f.name.startswith("events.out.tfevents") or f.name in (CONFIG, "hparams.yaml") for f in written):
             for file in written:
                 file.unlink()
-            with suppress(OSError):  # other runs are beside it
-                for path in made:
-                    path.rmdir()
+            remove_empty(made)  # but for those with other runs in them
 
 
 def folder_of(checkpoint: Path) -> RunFolder:

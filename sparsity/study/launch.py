@@ -13,7 +13,7 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from sparsity.atomic import write_atomically
+from sparsity.atomic import folders_taken_back, write_atomically
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.runs.planned import write_planned
 from sparsity.study.engines import run_locally, run_on_ray
@@ -64,23 +64,32 @@ def study(
             print(f"{found[run.folder]:12}{run.folder.name}")
         print(_counts(found.values()))
         return
-    lock = _claim(folder, file)
-    try:
-        write_planned(folder, [run.folder for run in runs])
-        print(f"{file.stem}: {_counts(found.values())}; in {folder}", flush=True)
-        due = [run for run in runs if found[run.folder] != "finished"]
-        if engine == "local":
-            # Of all runs: also the last ones to go on get no more threads, and so the same results.
-            ended = run_locally(due, min(jobs or torch.cuda.device_count() or cores(), len(runs)))
-        else:
-            ended = run_on_ray(due, jobs, address)
-        with closing(ended):
-            errors = _follow(runs, due, ended if due else iter(()), folder)
-    except KeyboardInterrupt:
-        print(f"interrupted; the same command goes on where it was. Results so far are in {folder}", file=sys.stderr)
-        sys.exit(130)
-    finally:
-        lock.release()
+    is_new = not (folder.is_dir() and any(folder.iterdir()))
+    with folders_taken_back(folder):
+        lock = _claim(folder, file)
+        try:
+            write_planned(folder, [run.folder for run in runs])
+            print(f"{file.stem}: {_counts(found.values())}; in {folder}", flush=True)
+            due = [run for run in runs if found[run.folder] != "finished"]
+            if engine == "local":
+                # Of all runs: also the last ones to go on get no more threads, and so the same results.
+                ended = run_locally(due, min(jobs or torch.cuda.device_count() or cores(), len(runs)))
+            else:
+                ended = run_on_ray(due, jobs, address)
+            with closing(ended):
+                errors = _follow(runs, due, ended if due else iter(()), folder)
+        except KeyboardInterrupt:
+            text = f"interrupted; the same command goes on where it was. Results so far are in {folder}"
+            print(text, file=sys.stderr)
+            sys.exit(130)
+        except BaseException:
+            if is_new and not (folder / "runs").exists():  # no run has begun
+                lock.release()
+                for written in folder.iterdir():
+                    written.unlink()
+            raise
+        finally:
+            lock.release()
     rows = [row for run in runs if (row := run_row(run, errors.get(run.folder)))]
     print(summary_table(seed_means(rows, list(runs[0].axes)), list(runs[0].axes)), end="")
     print(f"{len(runs) - len(errors)} of {len(runs)} runs finished; tables in {folder}")

@@ -38,6 +38,36 @@ def test_times_are_printed_and_written(sparsity: Any, checkpoint: Path, tmp_path
     assert "exists and is not overwritten" in outcome.err
 
 
+def test_onnx_runtime_is_an_engine_like_the_others(sparsity: Any, checkpoint: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    written = tmp_path / "times.csv"
+    outcome = sparsity("benchmark", checkpoint, "--engines", "[onnx]", "--threads", "[1]", "--batches", "[2]",
+                       "--repeats", 1, "--output", written)  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    with written.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["network"], row["engine"]) for row in rows] == [
+        ("dense", "torch"), ("dense", "onnx"), ("masked", "onnx"), ("compact", "onnx")
+    ]  # fmt: skip
+    assert all(float(row["milliseconds"]) > 0 for row in rows)
+
+
+def test_without_onnx_runtime_the_others_go_on_after_a_sentence(
+    sparsity: Any, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sparsity.compaction.export.find_spec", lambda name: None)
+    quick = ["--threads", "[1]", "--batches", "[1]", "--repeats", "1"]
+    outcome = sparsity("benchmark", checkpoint, "--engines", "[torch,onnx]", *quick)
+    assert outcome.code == 0, outcome.err
+    assert "without onnx: the format onnx needs onnx and onnxscript and onnxruntime, not installed" in outcome.out
+    assert "compact" in outcome.out
+    outcome = sparsity("benchmark", checkpoint, "--engines", "[onnx]", *quick)
+    assert outcome.code == 2
+    assert "not installed here" in outcome.err
+    assert outcome.err.strip().count("\n") == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import torch
 import sparsity.callbacks
 from benchmarks.processes import PRUNERS, fit
 from sparsity.callbacks import PruningCallback
-from tests.every_pruner_on_two_ranks import BY_OWN_LOSS, FEW, fit_own_loss
+from tests.every_pruner_on_two_ranks import BY_OWN_LOSS, FEW, TWO_OF_FOUR, fit_own_loss
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -87,6 +88,22 @@ def test_ranks_that_were_not_seeded_alike_end_with_the_same_masks_and_weights(pr
     assert first.keys() == second.keys()
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]), name
+
+
+@pytest.mark.parametrize("pruner", TWO_OF_FOUR)
+def test_two_of_four_are_kept_after_every_step_and_the_same_ones_on_both_ranks(pruner: str, two_ranks: Path) -> None:
+    first, second = (torch.load(two_ranks / f"{pruner}_two_of_four_{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert len(first) == len(second) == 8
+    for one, other in zip(first, second, strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+        for layer, size in (("1", 20 * 784), ("3", 10 * 20)):
+            mask, weight = one[f"{layer}.weight_mask"], one[f"{layer}.weight"]
+            assert mask.view(-1, 4).sum(1).eq(2).all()
+            assert int(mask.sum()) == size // 2
+            assert weight[~mask.bool()].eq(0).all()
+    moved = sum(not torch.equal(a["1.weight_mask"], b["1.weight_mask"]) for a, b in pairwise(first))
+    assert moved >= 2 if pruner == "RigL" else moved == 0
 
 
 def assert_alike(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:

@@ -148,12 +148,14 @@ def test_a_study_that_is_half_done_says_so(save_run: SaveRun, tmp_path: Path) ->
 def test_of_two_reports_that_start_at_once_one_gets_the_folder(
     sparsity: Any, save_run: SaveRun, tmp_path: Path
 ) -> None:
-    from sparsity.analysis.output import claim_folder
+    from sparsity.analysis.output import results_folder
     from sparsity.errors import SparsityError
 
-    assert claim_folder(tmp_path / "out", "index.html") == tmp_path / "out"
-    with pytest.raises(SparsityError, match="out is not empty"):
-        claim_folder(tmp_path / "out", "index.html")
+    with results_folder(tmp_path / "out") as first:
+        with pytest.raises(SparsityError, match="out is not empty"), results_folder(tmp_path / "out"):
+            pass
+        (first / "index.html").write_text("the first's")
+    assert [(path.name, path.read_text()) for path in (tmp_path / "out").iterdir()] == [("index.html", "the first's")]
 
 
 def test_what_a_fit_writes_can_be_read(sparsity: Any, tmp_path: Path) -> None:
