@@ -14,7 +14,7 @@ from torch import nn
 from sparsity.analysis.comparison.aligned import align as find_alignment
 from sparsity.analysis.comparison.aligned import apply
 from sparsity.analysis.landscape.linear_path import LinearPath, has_statistics, linear_path
-from sparsity.analysis.output import claim_folder, write_json, write_rows
+from sparsity.analysis.output import results_folder, write_json, write_rows
 from sparsity.checkpoints.loading import load_like
 from sparsity.cli.analyze import checkpoint_in
 from sparsity.cli.parser import OneSentenceParser, add_options_of, command_parser
@@ -58,7 +58,7 @@ def connect(
 
     Args:
         checkpoints: Two files of one architecture, or folders of runs.
-        output: A new or empty folder; children are trained in it.
+        output: A new or empty folder; children are trained in OUTPUT_runs beside it.
         data: Test images to measure on, for example MNIST.
         spawn: Instead of checkpoints, the config of a fit, whose children are trained here.
         step: Of the fit that is spawned, the optimizer step after which its children part.
@@ -79,40 +79,42 @@ def connect(
         raise SparsityError(
             f"give two checkpoints, or --spawn and a config of a fit; {len(checkpoints)} checkpoints were given"
         )
-    if spawn is None:
-        checkpoints = [checkpoint_in(path) for path in checkpoints]
-        networks = [load_like(path, network).eval() for path in checkpoints]
-        folder = claim_folder(output)
-    else:
-        if not Path(spawn).is_file():
-            raise SparsityError(f"there is no config {spawn}; give the YAML of a fit")
-        folder = claim_folder(output)
-        checkpoints = _children(Path(spawn), folder, step, order_seeds)
-        networks = [load_like(path, network).eval() for path in checkpoints]
-    a, b = networks
-    inputs, labels = read_test_images(data)
-    if inputs is None or labels is None:
-        raise SparsityError("a line is measured by loss and accuracy; give data whose test images have class indices")
-    inputs, labels = inputs[:images], labels[:images]
-    statistics = read_training_images(data, _IMAGES_FOR_STATISTICS) if has_statistics(a) else None
-    paths = {"given order": linear_path(a, b, inputs, labels, points, statistics)}
-    summary: dict[str, Any] = {"checkpoints": checkpoints}
-    if align != "none":
-        seen = read_training_images(data, _IMAGES_TO_ALIGN_BY) if align == "activations" else None
-        shape = input_shape if input_shape is not None else getattr(data, "input_shape", None)
-        found = find_alignment(a, b, align, seen, shape)
-        summary["cosine"] = {"given order": found.similarity_before, "aligned": found.similarity}
-        paths["aligned"] = linear_path(a, apply(b, found), inputs, labels, points, statistics)
-    summary["barriers"] = {
-        name: {"error": path.error_barrier, "loss": path.loss_barrier} for name, path in paths.items()
-    }
-    _write(folder, paths, summary)
+    if spawn is not None:
+        checkpoints = _children(Path(spawn), Path(f"{output}_runs"), step, order_seeds)
+    checkpoints = [checkpoint_in(path) for path in checkpoints]
+    a, b = (load_like(path, network).eval() for path in checkpoints)
+    with results_folder(output) as folder:
+        inputs, labels = read_test_images(data)
+        if inputs is None or labels is None:
+            raise SparsityError("loss and accuracy are measured on test images with class indices; give such data")
+        inputs, labels = inputs[:images], labels[:images]
+        statistics = read_training_images(data, _IMAGES_FOR_STATISTICS) if has_statistics(a) else None
+        paths = {"given order": linear_path(a, b, inputs, labels, points, statistics)}
+        summary: dict[str, Any] = {"checkpoints": checkpoints}
+        if align != "none":
+            seen = read_training_images(data, _IMAGES_TO_ALIGN_BY) if align == "activations" else None
+            shape = input_shape if input_shape is not None else getattr(data, "input_shape", None)
+            found = find_alignment(a, b, align, seen, shape)
+            summary["cosine"] = {"given order": found.similarity_before, "aligned": found.similarity}
+            paths["aligned"] = linear_path(a, apply(b, found), inputs, labels, points, statistics)
+        summary["barriers"] = {
+            name: {"error": path.error_barrier, "loss": path.loss_barrier} for name, path in paths.items()
+        }
+        _write(folder, paths, summary)
     _print(paths)
-    print(f"written to {folder}")
+    print(f"written to {output}")
 
 
 def _children(config: Path, folder: Path, step: int, order_seeds: tuple[int, int]) -> list[str]:
-    """Train two children of one fit, which part after some step; their checkpoints."""
+    """Train two children of one fit, which part after some step; their checkpoints.
+
+    Raises:
+        SparsityError: If there is no config, something is in the folder, or a fit fails.
+    """
+    if not config.is_file():
+        raise SparsityError(f"there is no config {config}; give the YAML of a fit")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise SparsityError(f"the folder {folder} for the children is not empty; give another --output, or remove it")
     shared: list[str] = []
     if step:
         _fit(config, folder / "parent", ["--trainer.max_steps", str(step)])

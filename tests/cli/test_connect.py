@@ -76,7 +76,7 @@ def test_children_of_one_fit_part_after_a_step(sparsity: Any, tmp_path: Path, st
     assert isinstance(first, FC)
     assert all(torch.equal(first.state_dict()[n], m) for n, m in second.state_dict().items() if n.endswith("_mask"))
     assert not all(torch.equal(first.state_dict()[n], t) for n, t in second.state_dict().items())
-    assert (out / "parent").exists() == bool(step)
+    assert (tmp_path / "out_runs" / "parent").exists() == bool(step)
 
 
 def test_one_order_makes_one_child_twice(sparsity: Any, tmp_path: Path) -> None:
@@ -112,4 +112,4 @@ def test_mistakes_are_one_sentence_and_leave_no_folder(
     assert outcome.code == 2
     assert message in outcome.err
     assert outcome.err.count("\n") == 1
-    assert not list(tmp_path.glob("out/*"))
+    assert not list(tmp_path.glob("out*"))

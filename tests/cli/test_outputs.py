@@ -24,6 +24,10 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
         ["sparsity.cli.analyze.compare", "sparsity.cli.analyze.write_json", "sparsity.cli.analyze_figures.save_figure"],
     ),
     "report": (["report", "a.ckpt", "b.ckpt"], ["sparsity.report.build.real_sizes", "sparsity.report.build.page"]),
+    "connect": (
+        ["connect", "a.ckpt", "b.ckpt", "--data", "Digits", "--points", "2", "--images", "8"],
+        ["sparsity.cli.connect.linear_path", "sparsity.cli.connect.write_json"],
+    ),
     "convert": (["convert", "a.ckpt"], ["sparsity.checkpoints.writing.write_new"]),
     "benchmark": (
         ["benchmark", "a.ckpt", "--engines", "[torch]", "--batches", "[1]", "--threads", "[1]", "--repeats", "1"],
