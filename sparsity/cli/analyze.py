@@ -22,10 +22,10 @@ from sparsity.analysis.topology.network import summary, topology
 from sparsity.checkpoints.exported import is_exported
 from sparsity.checkpoints.layouts import MaskChoice
 from sparsity.checkpoints.loading import load_like
-from sparsity.cli.parser import OneSentenceParser, add_options_of, command_parser
+from sparsity.cli.parser import OneSentenceParser, parser_of
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.evaluation import known_accuracy, read_test_images
-from sparsity.graph.sample import Given
+from sparsity.graph.sample import Given, shape_by_data
 from sparsity.runs.folder import CHECKPOINTS, RunFolder
 
 T = TypeVar("T")
@@ -39,12 +39,10 @@ _MOST_PAIRS = 15
 
 def parser() -> OneSentenceParser:
     """Of the arguments of `analyze`."""
-    own = command_parser("analyze")
     files = "Checkpoints of this program, SynFlow's, Gem-Miner's, OpenLTH or others, in any mix."
     labels = "Names of the networks in tables and figures, one per checkpoint. Default: from the paths."
-    own.add_argument("checkpoints", nargs="+", type=str, help=files)
+    own = parser_of("analyze", analyze, "checkpoints", files, several=True, skip=("names",))
     own.add_argument("--names", nargs="+", type=str, help=labels)
-    add_options_of(own, analyze, given=("checkpoints", "names"))
     return own
 
 
@@ -88,7 +86,7 @@ def analyze(
     checkpoints = [checkpoint_in(path) for path in checkpoints]
     names = _names(checkpoints, names)
     networks = {name: load_like(path, network, mask).eval() for name, path in zip(names, checkpoints, strict=True)}
-    given: Given = input_shape if input_shape is not None else _shape_of_images(data, networks)
+    given: Given = input_shape if input_shape is not None else shape_by_data(data, networks.values())
     require_alignable(networks, align, given)
     with results_folder(output) as folder:
         topologies = {name: topology(found, given) for name, found in _tracked(networks.items(), "networks")}
@@ -116,13 +114,6 @@ def analyze(
             save_figures(folder, [figures], networks, of_groups, comparisons, seen)
     _print_tables(summaries, comparisons)
     print(f"written to {Path(output)}")
-
-
-def _shape_of_images(data: LightningDataModule | None, networks: Mapping[str, nn.Module]) -> Given:
-    """What the data say of one image, where not all networks say it themselves."""
-    if all(getattr(network, "input_shape", None) is not None for network in networks.values()):
-        return None
-    return getattr(data, "input_shape", None)
 
 
 def checkpoint_in(path: str) -> str:

@@ -15,7 +15,7 @@ from sparsity.atomic import write_new
 from sparsity.checkpoints.layouts import MaskChoice
 from sparsity.checkpoints.loading import load_like
 from sparsity.cli.analyze import checkpoint_in
-from sparsity.cli.parser import OneSentenceParser, add_options_of, command_parser
+from sparsity.cli.parser import OneSentenceParser, parser_of
 from sparsity.compaction.engines import Engine, require
 from sparsity.compaction.timing import Timing, timings, variants
 from sparsity.errors import SparsityError, require_whole_number
@@ -27,11 +27,8 @@ _COLUMNS = ("checkpoint", "network", "engine", "threads", "batch", "milliseconds
 
 def parser() -> OneSentenceParser:
     """Of the arguments of `benchmark`."""
-    own = command_parser("benchmark")
     files = "Checkpoints of this program, SynFlow's, Gem-Miner's, OpenLTH or others, or runs' folders, in any mix."
-    own.add_argument("checkpoints", nargs="+", type=str, help=files)
-    add_options_of(own, benchmark, given=("checkpoints",))
-    return own
+    return parser_of("benchmark", benchmark, "checkpoints", files, several=True)
 
 
 def benchmark(

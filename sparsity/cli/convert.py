@@ -6,18 +6,14 @@ from sparsity.checkpoints.layouts import Kind, MaskChoice, detect_kind
 from sparsity.checkpoints.loading import load_network
 from sparsity.checkpoints.network_files import read_network_file
 from sparsity.checkpoints.writing import save_checkpoint
-from sparsity.cli.parser import OneSentenceParser, add_options_of, command_parser
+from sparsity.cli.parser import OneSentenceParser, parser_of
 from sparsity.masks import density, kept, sizes
 
 
 def parser() -> OneSentenceParser:
     """Of the arguments of `convert`."""
-    own = command_parser("convert")
-    own.add_argument(
-        "path", type=str, help="A checkpoint of SynFlow's program, Gem-Miner's, OpenLTH or others, see --kind."
-    )
-    add_options_of(own, convert, given=("path",))
-    return own
+    file = "A checkpoint of SynFlow's program, Gem-Miner's, OpenLTH or others, see --kind."
+    return parser_of("convert", convert, "path", file)
 
 
 def convert(

@@ -12,7 +12,7 @@ from sparsity.checkpoints.exported import CARD, FILES, REPORT, Format
 from sparsity.checkpoints.layouts import MaskChoice
 from sparsity.checkpoints.loading import load_like
 from sparsity.cli.analyze import checkpoint_in
-from sparsity.cli.parser import OneSentenceParser, add_options_of, command_parser
+from sparsity.cli.parser import OneSentenceParser, parser_of
 from sparsity.compaction import compact as smaller
 from sparsity.compaction.card import card, units_in_words
 from sparsity.compaction.compact import uncompacted, without_negative_zeros
@@ -22,7 +22,7 @@ from sparsity.compaction.report import Origin, Report, size_of
 from sparsity.errors import SparsityError
 from sparsity.evaluation import known_accuracy, read_test_images
 from sparsity.forward.passes import refusing
-from sparsity.graph.sample import Given, sample_of
+from sparsity.graph.sample import Given, sample_of, shape_by_data
 from sparsity.graph.trace import Sample
 from sparsity.masks import density, remove_masks
 from sparsity.runs.folder import folder_of
@@ -34,10 +34,7 @@ TOLERANCE: dict[Format, float] = {"pytorch": 1e-5, "safetensors": 1e-5, "torch-e
 
 def parser() -> OneSentenceParser:
     """Of the arguments of `export`."""
-    own = command_parser("export")
-    own.add_argument("checkpoint", type=str, help="A checkpoint that analyze reads, or a run's folder.")
-    add_options_of(own, export, given=("checkpoint",))
-    return own
+    return parser_of("export", export, "checkpoint", "A checkpoint that analyze reads, or a run's folder.")
 
 
 def export(
@@ -74,7 +71,7 @@ def export(
     origin = origin_of(path, density(before), data)
     remove_masks(before)
     without_negative_zeros(before)
-    given = input_shape if input_shape is not None else _shape(before, data)
+    given: Given = input_shape if input_shape is not None else shape_by_data(data, [before])
     sample = sample_of(before, given)
     images, labels = read_test_images(data)
     if images is not None:
@@ -147,10 +144,6 @@ def origin_of(checkpoint: str, reached: float, data: LightningDataModule | None)
 
 def _taken(output: str) -> SparsityError:
     return SparsityError(f"{output} exists and is not overwritten; give another folder")
-
-
-def _shape(network: nn.Module, data: LightningDataModule | None) -> Given:
-    return None if hasattr(network, "input_shape") else getattr(data, "input_shape", None)
 
 
 def _deviations(

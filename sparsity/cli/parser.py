@@ -62,6 +62,30 @@ def command_parser(name: str) -> OneSentenceParser:
     return OneSentenceParser(prog=f"sparsity {name}", description=COMMANDS[name])
 
 
+def parser_of(
+    command: str,
+    function: Callable[..., Any],
+    argument: str,
+    text: str,
+    several: bool = False,
+    skip: Sequence[str] = (),
+) -> OneSentenceParser:
+    """A parser for a command that takes one argument by its place, or several of a kind, and options.
+
+    Args:
+        command: One of the `COMMANDS`.
+        function: That it runs; its docstring has the options' help.
+        argument: The parameter that is given by its place.
+        text: Its help.
+        several: Whether there may be more than one.
+        skip: Parameters that are no options, or that the caller adds.
+    """
+    own = command_parser(command)
+    own.add_argument(argument, type=str, nargs="+" if several else None, help=text)
+    add_options_of(own, function, given=(argument, *skip))
+    return own
+
+
 def add_options_of(parser: OneSentenceParser, function: Callable[..., Any], given: Sequence[str]) -> None:
     """Add an option for each parameter of the function that a command runs.
 

@@ -198,13 +198,15 @@ class _Reads:
             return {}
         if not is_map and numbers_.ndim != 2:
             return {}
-        pattern = _pattern_of_convolution(node, numbers_) if is_map else numbers_ != 0
-        pattern = pattern.T if name in ("addmm", "mm", "matmul") else pattern
+        if is_map:
+            rows, columns = _reads_of_convolution(node, numbers_.cpu())
+        else:
+            pattern = (numbers_ if name == "linear" else numbers_.T) != 0
+            rows, columns = pattern.cpu().nonzero(as_tuple=True)
         incoming = _along(read, 1 if is_map else len(read.shape) - 1)
         outgoing = _along(made, 1 if is_map else len(made.shape) - 1)
         if incoming is None:
             return {}
-        rows, columns = pattern.cpu().nonzero(as_tuple=True)
         units = self.unit_of[incoming]
         reads = torch.full_like(rows, self.first[node])
         if outgoing is not None:
@@ -229,17 +231,11 @@ def _listed(axes: Any) -> list[int]:
     return [axes] if isinstance(axes, int) else list(axes)
 
 
-def _pattern_of_convolution(node: fx.Node, weight: Tensor) -> Tensor:
-    """`[units, channels]`, whether a unit reads a channel."""
+def _reads_of_convolution(node: fx.Node, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Units, and for each a channel that it reads: all such pairs."""
     name, named = packet_name(node.target), named_arguments(node)
     groups = int(named.get("groups", 1))
-    there = (weight != 0).flatten(2).any(2)
-    transposed = name.startswith("conv_transpose") or bool(named.get("transposed", False))
-    blocks = there.reshape(groups, -1, there.shape[1])  # [groups, rows of a group, columns]
-    if transposed:
-        blocks = blocks.transpose(1, 2)
-    rows, columns = blocks.shape[1:]
-    pattern = torch.zeros(groups * rows, groups * columns, dtype=torch.bool)
-    for group, block in enumerate(blocks.cpu()):
-        pattern[group * rows : (group + 1) * rows, group * columns : (group + 1) * columns] = block
-    return pattern
+    rows, columns = (weight != 0).flatten(2).any(2).nonzero(as_tuple=True)
+    columns = columns + rows // (len(weight) // groups) * weight.shape[1]  # a group's own are counted from its first
+    is_transposed = name.startswith("conv_transpose") or bool(named.get("transposed", False))
+    return (columns, rows) if is_transposed else (rows, columns)

@@ -1,11 +1,10 @@
-"""What reaches what along kept weights, in any network: effective weights, and units without input or output.
+"""What reaches what along kept weights, in any network: effective weights, and those of units that something reads.
 
 One forward and one backward pass of booleans over the network's graph (`boolean_rules`). Where products of weights
 would under- and overflow, every value is cut back to 0 or 1 on the way forward, and every gradient on the way back.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,30 +16,10 @@ from sparsity.graph.duals import Dual, Duals
 from sparsity.graph.meanings import Role, is_product_of_activations, roles
 from sparsity.graph.nodes import packet_name, shape
 from sparsity.graph.trace import Trace
-from sparsity.graph.weight_uses import Layout, layouts, weight_uses
+from sparsity.graph.weight_uses import weight_uses
 
 Kept = Mapping[str, Tensor]
 """By full parameter name, which of its weights are kept: booleans shaped like it."""
-
-
-@dataclass(frozen=True, eq=False)
-class Units:
-    """The units of one weight that take no part.
-
-    Args:
-        no_input: `[units]`, True for a unit that keeps no weight.
-        no_output: `[units]`, True for a unit that no kept weight and no output reads.
-        layout: How the weight's units lie in it.
-    """
-
-    no_input: Tensor
-    no_output: Tensor
-    layout: Layout
-
-    @property
-    def dead(self) -> Tensor:
-        """`[units]`, True without a kept input or without a kept output."""
-        return self.no_input | self.no_output
 
 
 def effective(trace: Trace, kept: Kept, buffers: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
@@ -80,26 +59,6 @@ def read(trace: Trace, kept: Kept, buffers: Mapping[str, Tensor] | None = None) 
         SparsityError: As `effective`.
     """
     return _marked(trace, kept, buffers, local=True)
-
-
-def units(trace: Trace, kept: Kept, buffers: Mapping[str, Tensor] | None = None) -> dict[str, Units]:
-    """Which units keep no weight, and which ones nothing reads directly.
-
-    Args:
-        trace: A network's graph.
-        kept: The masked parameters, as in `effective`.
-        buffers: As in `effective`.
-
-    Raises:
-        SparsityError: As `effective`.
-    """
-    where = layouts(trace, roles(trace))
-    result = {}
-    for name, found in read(trace, kept, buffers).items():
-        layout = where.get(name, Layout())
-        no_input, no_output = (~layout.by_unit(marks).any(dim=1) for marks in (kept[name], found))
-        result[name] = Units(no_input, no_output, layout)
-    return result
 
 
 def receptive_fields(trace: Trace, parameter: str, places: Sequence[int]) -> Tensor:

@@ -1,6 +1,6 @@
 """What a network takes: the sample for which its forward pass is traced."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -83,6 +83,11 @@ def own_shape(owner: object) -> tuple[int, ...] | None:
     if isinstance(shape, Sequence) and all(isinstance(length, int) for length in shape):
         return tuple(shape)
     return None
+
+
+def shape_by_data(data: object, networks: Iterable[nn.Module]) -> tuple[int, ...] | None:
+    """The `input_shape` that data have, where not all of some networks have one of their own."""
+    return None if all(own_shape(network) is not None for network in networks) else own_shape(data)
 
 
 def _of_one(sample: Any) -> Any:

@@ -18,6 +18,7 @@ from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.output import results_folder
 from sparsity.errors import require_whole_number
 from sparsity.evaluation import known_accuracy, read_test_images
+from sparsity.graph.sample import own_shape
 from sparsity.report.networks import Repeats, Setting, by_setting, compared, read_runs
 from sparsity.report.page import Section, figure, figures, page
 from sparsity.report.reading import read_network
@@ -68,7 +69,7 @@ def report(
     inputs, labels = read_test_images(data)
     measure = None if inputs is None else partial(known_accuracy, images=inputs, labels=labels)
     left_out = list(sources.left_out)
-    given = input_shape or getattr(data, "input_shape", None)
+    given = input_shape or own_shape(data)
     read = partial(read_network, network=network, input_shape=given, trust_config=trust_config)
     settings = by_setting(read_runs(sources.finished, read, measure, partial(_tracked, what="networks"), left_out))
     missing = reasons(sources.unfinished, left_out)

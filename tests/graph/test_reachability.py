@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sparsity.analysis.topology.connectivity import connectivity, effective_masks
+from sparsity.analysis.topology.connectivity import LayerConnectivity, connectivity, effective_masks
 from sparsity.errors import SparsityError
 from sparsity.graph.architecture import traced
 from sparsity.graph.meanings import roles
-from sparsity.graph.reachability import effective, units
-from sparsity.graph.trace import trace
-from sparsity.graph.weight_uses import layouts
-from sparsity.masks import add_masks, masks
+from sparsity.graph.reachability import effective, read
+from sparsity.graph.trace import Trace, trace
+from sparsity.graph.weight_uses import weight_uses
+from sparsity.masks import add_masks, masks, set_mask
 from sparsity.networks import FC, ResNet
 from tests.graph.networks import IMAGE, IMAGE_NETWORKS, Calls, image_network, last_step, small_unet, vision_transformer
 
@@ -254,7 +254,7 @@ def test_a_weight_is_effective_if_and_only_if_changing_it_changes_the_output(nam
     make, shape = CASES[name]
     network = make()
     found = traced(network, torch.zeros(shape))
-    where = layouts(found, roles(found))
+    where = {use.parameter for use in weight_uses(found, roles(found))}
     kept = {
         key: torch.rand_like(parameter) < (0.35, 0.5, 0.7)[seed]
         for key, parameter in network.named_parameters()
@@ -287,12 +287,12 @@ def test_own_networks_have_what_a_pass_through_their_modules_says(network: nn.Mo
         mask.copy_(torch.rand(mask.shape) < density)
     kept = {f"{name}.weight": mask.clone() for name, mask in masks(network).items()}
     found = traced(network, torch.zeros(1, *network.input_shape))  # type: ignore[misc]
-    old, own, own_units = effective_masks(network), effective(found, kept), units(found, kept)
+    old, own = effective_masks(network), effective(found, kept)
     layers = connectivity(network).layers
     for name, mask in old.items():
         assert own[f"{name}.weight"].tolist() == mask.tolist()
-        assert own_units[f"{name}.weight"].no_input.tolist() == layers[name].no_input.tolist()
-        assert own_units[f"{name}.weight"].no_output.tolist() == layers[name].no_output.tolist()
+        assert (~kept[f"{name}.weight"]).flatten(1).all(1).tolist() == layers[name].no_input.tolist()
+        assert unread(found, kept, f"{name}.weight") == layers[name].no_output.tolist()
 
 
 @pytest.mark.parametrize("name", [*IMAGE_NETWORKS, "vision_transformer", "lstm", "encoder"])
@@ -303,7 +303,7 @@ def test_a_dense_network_is_effective_everywhere_and_has_no_dead_unit(name: str)
         "encoder": lambda: (nn.TransformerEncoderLayer(8, 2, 16), torch.zeros(5, 1, 8)),
     }.get(name, lambda: (image_network(name), torch.zeros(IMAGE)))()
     found = traced(network, sample)
-    where = layouts(found, roles(found))
+    where = {use.parameter for use in weight_uses(found, roles(found))}
     kept = {
         key: torch.ones_like(parameter, dtype=torch.bool)
         for key, parameter in network.named_parameters()
@@ -314,12 +314,23 @@ def test_a_dense_network_is_effective_everywhere_and_has_no_dead_unit(name: str)
     small_maps = name in ("mobilenet_v3_small", "convnext_tiny", "efficientnet_b0")
     for key, mask in effective(found, kept).items():
         assert (mask.flatten(2).any(-1) if small_maps and mask.ndim > 2 else mask).all(), key
-    for key, unit in units(found, kept).items():
-        assert not unit.dead.any(), key
+    for key, marks in read(found, kept).items():
+        assert (marks.flatten(2).any(-1) if marks.ndim > 2 else marks).all(), key
 
 
 def parameters_kept(network: nn.Module, names: tuple[str, ...]) -> dict[str, Tensor]:
     return {name: torch.ones_like(network.get_parameter(name), dtype=torch.bool) for name in names}
+
+
+def unread(found: Trace, kept: dict[str, Tensor], name: str, axis: int = 0) -> list[bool]:
+    """Whether a unit is read by nothing, for the units along an axis of a weight."""
+    return (~read(found, kept)[name].movedim(axis, 0).flatten(1).any(1)).tolist()
+
+
+def connected(network: nn.Module, kept: dict[str, Tensor], shape: tuple[int, ...]) -> dict[str, LayerConnectivity]:
+    add_masks(network)
+    set_mask(network, {name.removesuffix(".weight"): mask for name, mask in kept.items()})
+    return connectivity(network, shape).layers
 
 
 class TestUnits:
@@ -328,19 +339,19 @@ class TestUnits:
         kept = parameters_kept(network, ("0.weight", "2.weight"))
         kept["0.weight"][0] = False
         kept["2.weight"][:, 1] = False
-        found = units(trace(network, torch.zeros(1, 2)), kept)
-        assert found["0.weight"].no_input.tolist() == [True, False, False]
-        assert found["0.weight"].no_output.tolist() == [False, True, False]
-        assert found["0.weight"].dead.tolist() == [True, True, False]
-        assert not found["2.weight"].dead.any()
+        found = connected(network, kept, (2,))
+        assert found["0"].no_input.tolist() == [True, False, False]
+        assert found["0"].no_output.tolist() == [False, True, False]
+        assert found["0"].dead == 2
+        assert found["2"].dead == 0
 
     def test_a_unit_that_only_dead_ones_read_is_read(self) -> None:
         network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 1))
         kept = parameters_kept(network, ("0.weight", "1.weight", "2.weight"))
         kept["2.weight"][:] = False
-        found = units(trace(network, torch.zeros(1, 2)), kept)
-        assert found["0.weight"].no_output.tolist() == [False, False]
-        assert found["1.weight"].no_output.tolist() == [True, True]
+        found = trace(network, torch.zeros(1, 2))
+        assert unread(found, kept, "0.weight") == [False, False]
+        assert unread(found, kept, "1.weight") == [True, True]
         assert not effective(trace(network, torch.zeros(1, 2)), kept)["0.weight"].any()
 
     def test_units_of_a_grouped_transposed_convolution_are_columns_of_its_groups(self) -> None:
@@ -348,42 +359,42 @@ class TestUnits:
         kept = parameters_kept(network, ("0.weight", "1.weight"))
         kept["0.weight"][2:, 1] = False  # the second group's second unit, the fourth of all
         kept["1.weight"][:, 1] = False
-        found = units(trace(network, torch.zeros(1, 4, 3, 3)), kept)
-        assert found["0.weight"].no_input.tolist() == [False, False, False, True]
-        assert found["0.weight"].no_output.tolist() == [False, True, False, False]
+        found = connected(network, kept, (4, 3, 3))
+        assert found["0"].no_input.tolist() == [False, False, False, True]
+        assert found["0"].no_output.tolist() == [False, True, False, False]
 
     def test_units_of_a_matrix_on_the_right_are_columns(self) -> None:
         network = Product()
         kept = parameters_kept(network, ("a", "b", "c"))
         kept["a"][:, 0] = False
         kept["c"][2] = False
-        found = units(trace(network, torch.zeros(1, 3)), kept)
-        assert found["a"].no_input.tolist() == [True, False, False, False]
-        assert found["a"].no_output.tolist() == [False, False, True, False]
-        assert found["b"].no_output.tolist() == [False, False, True, False]
+        found = trace(network, torch.zeros(1, 3))
+        assert effective(found, kept)["a"].any(0).tolist() == [False, True, False, True]
+        assert unread(found, kept, "a", axis=1) == [False, False, True, False]
+        assert unread(found, kept, "b", axis=1) == [False, False, True, False]
 
     def test_units_of_attention_are_rows_of_its_one_weight(self) -> None:
         network = Attention(causal=False)
         kept = parameters_kept(network, ("attention.in_proj_weight", "attention.out_proj.weight"))
         kept["attention.out_proj.weight"][:, 1] = False  # reads the second value, row 9
-        found = units(trace(network, torch.zeros(1, 2, 3)), kept)["attention.in_proj_weight"]
-        assert found.no_output.nonzero().flatten().tolist() == [9]
+        found = unread(trace(network, torch.zeros(1, 2, 3)), kept, "attention.in_proj_weight")
+        assert [unit for unit, is_unread in enumerate(found) if is_unread] == [9]
 
     def test_units_of_a_recurrent_layer_are_rows_for_each_gate(self) -> None:
         network = Recurrent()
         kept = parameters_kept(network, ("layer.weight_ih_l0", "layer.weight_hh_l0", "head.weight"))
         kept["head.weight"][:, 1] = False
         kept["layer.weight_hh_l0"][:, 1] = False  # nothing reads the second hidden unit, but its cell is kept
-        found = units(trace(network, torch.zeros(1, 3, 2)), kept)["layer.weight_ih_l0"]
+        found = unread(trace(network, torch.zeros(1, 3, 2)), kept, "layer.weight_ih_l0")
         # Its output gate, row 3 * 3 + 1, makes nothing else.
-        assert 10 in found.no_output.nonzero().flatten().tolist()
-        assert not found.no_output[[0, 2, 3, 5, 6, 8, 9, 11]].any()
+        assert found[10]
+        assert not any(found[unit] for unit in (0, 2, 3, 5, 6, 8, 9, 11))
 
     def test_a_weight_that_does_not_run_is_read_by_nothing(self) -> None:
         network = Calls(lambda self, x: self.a(x), a=nn.Linear(2, 2), b=nn.Linear(2, 3))
         kept = parameters_kept(network, ("a.weight", "b.weight"))
         found = trace(network, torch.zeros(1, 2))
-        assert units(found, kept)["b.weight"].no_output.tolist() == [True, True, True]
+        assert unread(found, kept, "b.weight") == [True, True, True]
         assert not effective(found, kept)["b.weight"].any()
 
 
@@ -413,7 +424,7 @@ class TestMeaning:
         assert own["0.weight"].any(0).tolist() == [False, False, True]
         assert own["0.weight"][:, 2].all()
         assert own["1.weight"].any(0).tolist() == [False, False, True]
-        assert units(found, kept)["0.weight"].no_output.tolist() == [False, True, False]
+        assert unread(found, kept, "0.weight", axis=1) == [False, True, False]
 
     def test_a_scale_that_is_masked_cuts(self) -> None:
         network = Groups()
@@ -475,8 +486,8 @@ class TestMeaning:
         own = effective(trace(network, torch.zeros(1, 2, 3)), parameters_kept(network, ("query.weight", "key.weight")))
         assert own["key.weight"].all()
         assert not own["query.weight"].any()
-        found = units(trace(network, torch.zeros(1, 2, 3)), parameters_kept(network, ("query.weight", "key.weight")))
-        assert not found["query.weight"].dead.any()
+        kept = parameters_kept(network, ("query.weight", "key.weight"))
+        assert not any(unread(trace(network, torch.zeros(1, 2, 3)), kept, "query.weight"))
 
     @pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic"])
     def test_interpolations_connect(self, mode: str) -> None:
