@@ -14,11 +14,11 @@ from sparsity.analysis.assignment import assign_breaking_ties
 from sparsity.analysis.comparison.measures import DistanceMeasure
 from sparsity.graph.chain import connection_strengths, place_factors, scaled
 from sparsity.graph.layers import analysed, parameter_names, without_parametrisations
-from sparsity.graph.meanings import roles
+from sparsity.graph.meanings import Meaning, meaning, roles
 from sparsity.graph.sample import Given, trace_of
 from sparsity.graph.trace import Trace
 from sparsity.graph.units import Group, Member, permuted, unit_groups
-from sparsity.graph.weight_uses import Layout, WeightUse, weight_uses
+from sparsity.graph.weight_uses import WeightUse, weight_uses
 from sparsity.graph.weights import FloatArray, IntArray, unit_vectors
 from sparsity.masks import Place
 from sparsity.seeding import named_generator
@@ -95,7 +95,7 @@ class Units:
 
     def decides(self, member: Member) -> bool:
         """Whether a group's units are what that weight makes: the rows of an analysed one, the columns of a table."""
-        return self.makes(member) or self._further(member) is not None
+        return self.makes(member) or (member.name in self._tables and member.axis == 1)
 
     @cached_property
     def _trace(self) -> Trace:
@@ -106,13 +106,9 @@ class Units:
         return weight_uses(self._trace, roles(self._trace))
 
     @cached_property
-    def _layouts(self) -> dict[tuple[str, int], Layout]:
-        """How the units lie that any weight makes along an axis, a look-up table or a bare parameter among them."""
-        return {(use.parameter, use.layout.axis): use.layout for use in self._uses if use.layout.groups == 1}
-
-    def _further(self, member: Member) -> Layout | None:
-        several = self.tensors[member.name].ndim > 1
-        return self._layouts.get((member.name, member.axis)) if several else None
+    def _tables(self) -> set[str]:
+        """The names of look-up tables, `[entries, units]`."""
+        return {use.parameter for use in self._uses if meaning(use.node) == Meaning.LOOK_UP}
 
     @cached_property
     def _unit_axes(self) -> dict[str, tuple[int, ...]]:
@@ -126,8 +122,7 @@ class Units:
 
     def deciding_rows(self, member: Member, tensors: Mapping[str, Tensor]) -> FloatArray:
         """The same of any weight that decides on a group."""
-        further = None if self.makes(member) else self._further(member)
-        return self.rows(member.name, tensors) if further is None else further.by_unit(tensors[member.name]).numpy()
+        return self.rows(member.name, tensors) if self.makes(member) else tensors[member.name].T.numpy()
 
 
 def matched_units(a: Units, b: Units, measure: DistanceMeasure) -> tuple[list[IntArray], dict[str, Tensor]]:
