@@ -14,6 +14,7 @@ from sparsity.callbacks.checkpoint import SparseCheckpoint
 from sparsity.callbacks.density import DensityMonitor
 from sparsity.callbacks.divergence import StopOnDivergence
 from sparsity.callbacks.during_training import SET, GradualMagnitude, PruneDuringTraining, RigL, SparseTraining
+from sparsity.callbacks.dynamics import MaskDynamics
 from sparsity.callbacks.edge_popup import EdgePopup
 from sparsity.callbacks.enforcement import MaskEnforcer
 from sparsity.callbacks.gem_miner import GemMiner
@@ -41,6 +42,7 @@ __all__ = [
     "IterativeMagnitude",
     "KeepMasks",
     "Magnitude",
+    "MaskDynamics",
     "MaskEnforcer",
     "MaskFrom",
     "NetworkComparison",

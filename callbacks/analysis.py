@@ -64,7 +64,7 @@ class TopologyAnalysis(Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":  # before a checkpoint is restored
             self._reset()
-            _analysis_folder(trainer)  # claims the run's folder before somebody else has written into it
+            analysis_folder(trainer)  # claims the run's folder before somebody else has written into it
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -91,7 +91,7 @@ class TopologyAnalysis(Callback):
         self._analyse(trainer, pl_module, "topology_final")
 
     def _analyse(self, trainer: pl.Trainer, module: pl.LightningModule, name: str) -> None:
-        root = _analysis_folder(trainer)
+        root = analysis_folder(trainer)
         if not trainer.is_global_zero or root is None:
             return
         with aside(type(self).__name__):
@@ -99,7 +99,7 @@ class TopologyAnalysis(Callback):
             folder = next_folder(root, name)
             write_json(folder / "summary.json", summary(found))
             write_topologies(folder, {"network": found})
-            _log_scalars(trainer, _topology_scalars(found))
+            log_scalars(trainer, _topology_scalars(found))
             for logger in _tensorboards(trainer):
                 _log_distributions(logger, found, trainer.global_step)
                 table = _markdown(layer_table(found))
@@ -152,7 +152,7 @@ class NetworkComparison(Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage != "fit":
             return
-        _analysis_folder(trainer)
+        analysis_folder(trainer)
         network = network_of(pl_module)
         # Before pruning, and before a checkpoint is restored: what it knows of the start then replaces this.
         self._initial = {
@@ -166,7 +166,7 @@ class NetworkComparison(Callback):
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        root = _analysis_folder(trainer)
+        root = analysis_folder(trainer)
         if not trainer.is_global_zero or root is None:
             return
         with aside(type(self).__name__):
@@ -178,7 +178,7 @@ class NetworkComparison(Callback):
             for pair in found.pairs:
                 if pair.a == "trained":
                     scalars |= {f"comparison/{pair.b}/{name}": value for name, value in pair_means(pair).items()}
-            _log_scalars(trainer, scalars)
+            log_scalars(trainer, scalars)
             rows: list[Row] = [{"a": p.a, "b": p.b, **_finite(pair_means(p))} for p in found.pairs]
             for logger in _tensorboards(trainer):
                 logger.experiment.add_text("comparison/pairs", _markdown(rows), trainer.global_step)
@@ -225,7 +225,7 @@ def _reference_name(path: str) -> str:
     return f"{file.parent.parent.name}_{file.stem}" if file.parent.name == "checkpoints" else file.stem
 
 
-def _analysis_folder(trainer: pl.Trainer) -> Path | None:
+def analysis_folder(trainer: pl.Trainer) -> Path | None:
     """`analysis/` in the run's folder, on every rank; None for a run that leaves nothing behind."""
     if not trainer.loggers and not has_run_folder(trainer):
         return None
@@ -245,7 +245,8 @@ def _topology_scalars(found: Topology) -> dict[str, float]:
     return scalars
 
 
-def _log_scalars(trainer: pl.Trainer, scalars: Mapping[str, float]) -> None:
+def log_scalars(trainer: pl.Trainer, scalars: Mapping[str, float]) -> None:
+    """Log numbers by tag with all loggers, at the step that the fit is at; what is not finite is left out."""
     for logger in trainer.loggers:
         logger.log_metrics(_finite(scalars), step=trainer.global_step)
 

@@ -111,6 +111,8 @@ class PruningCallback(KeepMasks, ABC):
     @override
     def reset(self) -> None:
         super().reset()
+        self.masks_set = 0
+        """How often this process has set the mask: whoever watches it compares."""
         self._kept_at_start: dict[str, int] | None = None
         self._said_lots = False
         self._said_density = False
@@ -302,6 +304,7 @@ class PruningCallback(KeepMasks, ABC):
     def prune_to(self, trainer: pl.Trainer, mask: Mask) -> None:
         """Make a mask, that of rank 0, every rank's from now on; weights and optimizer state follow."""
         set_mask(network_of(trainer.lightning_module), of_first_rank(trainer, mask), trainer.optimizers)
+        self.masks_set += 1
         self.enforce_masks(trainer)
 
     def sync_masks(self, trainer: pl.Trainer) -> None:

@@ -1,0 +1,1 @@
+"""How masks move while a network trains."""
