@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from typing import Any
 
 import pytorch_lightning as pl
@@ -23,7 +22,7 @@ from sparsity.callbacks.samples import batch_sample, known_sample
 from sparsity.graph.sample import Given
 from sparsity.masks import masked, masks
 
-_MOST_TRACED = 16
+_MOST_TRACED = 8
 """Frames whose dead units are looked for, which takes as long as some training steps."""
 
 
@@ -112,7 +111,7 @@ class MaskDynamics(Callback):
     def _update_rows(self, dead: Mapping[int, int]) -> Iterator[Row]:
         overlaps = self._history.iou_with_last_mask()
         for update in self._history.updates:
-            numbers = {name: value for name, value in asdict(update).items() if name != "layers"}
+            numbers = {name: value for name, value in vars(update).items() if name != "layers"}
             yield {**numbers, "iou_with_last_mask": overlaps.get(update.step), "dead_units": dead.get(update.step)}
 
     def _dead_units(self, network: nn.Module, sample: Given) -> dict[int, int]:
@@ -144,13 +143,11 @@ def _by_unit(pruner: PruningCallback, network: nn.Module) -> dict[str, torch.Ten
 
 
 def _scalars(update: Update) -> dict[str, float]:
-    whole = {
-        f"dynamics/{name}": float(value) for name, value in asdict(update).items() if name not in ("step", "layers")
-    }
+    whole = {f"dynamics/{name}": float(value) for name, value in vars(update).items() if name not in ("step", "layers")}
     return whole | {f"dynamics/gini/{layer.layer}": layer.gini for layer in update.layers}
 
 
 def _layer_rows(updates: list[Update]) -> Iterator[Row]:
     for update in updates:
         for layer in update.layers:
-            yield {"step": update.step, **asdict(layer)}
+            yield {"step": update.step, **vars(layer)}

@@ -123,6 +123,7 @@ def test_a_resumed_run_writes_what_it_would_have_written(
         (folder,) = Path(trainer.loggers[0].log_dir).glob("analysis/dynamics")
         texts.append((folder / "updates.csv").read_text() + (folder / "layers.csv").read_text())
     assert texts[0] == texts[1]
+    assert torch.load(tmp_path / "middle.ckpt", weights_only=True)["callbacks"]["MaskDynamics"]["history"]["updates"]
 
 
 def test_it_changes_nothing(make_module: Any, make_trainer: Any, loader: Any) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparsity.errors import SparsityError
-from sparsity.graph.weights import BoolArray, FloatArray
+from sparsity.graph.weights import BoolArray, FloatArray, IntArray
 
 _MOST_FRAMES = 48
 _MOST_BYTES = 2**20
@@ -104,23 +104,24 @@ class MaskHistory:
         if self._last is not None and shapes != self._shapes:
             raise SparsityError("the masks are of other layers than the ones before; look at one network only")
         self._shapes = shapes
-        now = torch.cat([rows.flatten() for rows in mask.values()]).cpu().numpy().astype(bool)
+        now = torch.cat([rows.flatten() for rows in mask.values()]).cpu().numpy()
         last = now if self._last is None else self._last
         if self._last is not None and np.array_equal(now, last):
             return None
         ever = now if self._ever is None else self._ever | now
         dropped = (last & ~now) if self._dropped is None else self._dropped | (last & ~now)
         self._last, self._ever, self._dropped = now, ever, dropped
-        kept, layers = int(now.sum()), tuple(self._layer_updates(now))
+        inputs = {name: rows.flatten(1).sum(1).cpu().numpy() for name, rows in mask.items()}
+        kept = _count(now)
         update = Update(
             step=step,
             density=kept / now.size,
-            churn=int((now & ~last).sum()) / max(kept, 1),
+            churn=_count(now & ~last) / max(kept, 1),
             iou_with_last=_iou(now, last),
-            explored=int(ever.sum()) / now.size,
-            regrown_again=int((now & dropped).sum()) / max(kept, 1),
-            units_without_inputs=sum(int((rows.sum(axis=1) == 0).sum()) for rows in self._by_layer(now).values()),
-            layers=layers,
+            explored=_count(ever) / now.size,
+            regrown_again=_count(now & dropped) / max(kept, 1),
+            units_without_inputs=sum(int((numbers == 0).sum()) for numbers in inputs.values()),
+            layers=tuple(_layer_update(name, numbers, self._shapes[name][1]) for name, numbers in inputs.items()),
         )
         self.updates.append(update)
         self._keep_frame(step, now)
@@ -177,18 +178,6 @@ class MaskHistory:
         parts = np.split(flat, ends)
         return {name: part.reshape(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
 
-    def _layer_updates(self, flat: BoolArray) -> Iterator[LayerUpdate]:
-        for name, rows in self._by_layer(flat).items():
-            inputs = rows.sum(axis=1)
-            yield LayerUpdate(
-                layer=name,
-                density=float(inputs.sum()) / rows.size,
-                fewest_inputs=int(inputs.min()),
-                mean_inputs=float(inputs.mean()),
-                most_inputs=int(inputs.max()),
-                gini=gini(inputs.astype(np.float64)),
-            )
-
     def _keep_frame(self, step: int, mask: BoolArray) -> None:
         if (len(self.updates) - 1) % self._every:
             return
@@ -203,6 +192,17 @@ class MaskHistory:
         if self._last is None or (self._frames and self._frames[-1][0] == self.updates[-1].step):
             return self._frames
         return [*self._frames, (self.updates[-1].step, np.packbits(self._last))]
+
+
+def _layer_update(name: str, inputs: IntArray, most: int) -> LayerUpdate:
+    return LayerUpdate(
+        layer=name,
+        density=float(inputs.sum()) / (inputs.size * most),
+        fewest_inputs=int(inputs.min()),
+        mean_inputs=float(inputs.mean()),
+        most_inputs=int(inputs.max()),
+        gini=gini(inputs.astype(np.float64)),
+    )
 
 
 def gini(values: FloatArray) -> float:
@@ -221,9 +221,13 @@ def gini(values: FloatArray) -> float:
     return float((ranks * np.sort(values)).sum() / (values.size * total))
 
 
+def _count(chosen: BoolArray) -> int:
+    return int(np.count_nonzero(chosen))  # NumPy's own numbers have no place in a checkpoint
+
+
 def _iou(a: BoolArray, b: BoolArray) -> float:
-    either = int((a | b).sum())
-    return int((a & b).sum()) / either if either else 1.0
+    either = _count(a | b)
+    return _count(a & b) / either if either else 1.0
 
 
 def _unpacked(packed: _Packed, size: int) -> BoolArray:
