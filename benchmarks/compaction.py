@@ -26,7 +26,7 @@ from sparsity.compaction.timing import Timing, timings, variants
 from sparsity.formatting import NOTHING, markdown_table, percent
 from sparsity.masks import density, remove_masks
 from sparsity.report.sources import find_sources
-from sparsity.study.engines import cores
+from sparsity.study.places import cores
 
 PUBLISHED = (
     "FC/synflow_10_21.pt", "FC/synflow_2_21.pt", "FC/gem_miner_10_21.pth", "FC/gem_miner_2_21.pth",
