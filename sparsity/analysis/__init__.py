@@ -8,6 +8,15 @@ array (`layer_weights`), or one layer's array; results are small frozen dataclas
 from sparsity.analysis.activations.correlation import ActivationCorrelation, LayerCorrelation, activation_correlation
 from sparsity.analysis.activations.maps import ExcitingPatches, exciting_patches, feature_maps, first_layer_map
 from sparsity.analysis.activations.responses import Point, responses
+from sparsity.analysis.activations.similarity import (
+    RepresentationSimilarity,
+    Similarity,
+    linear_cka,
+    procrustes_similarity,
+    rbf_cka,
+    representation_similarity,
+    svcca,
+)
 from sparsity.analysis.comparison.aligned import Alignment, align, apply
 from sparsity.analysis.comparison.distance import layer_distance, network_distance, unit_distances
 from sparsity.analysis.comparison.measures import MEASURES, DistanceMeasure, Measure
@@ -44,7 +53,9 @@ __all__ = [
     "MultiplyAdds",
     "NetworkDistance",
     "Point",
+    "RepresentationSimilarity",
     "Runs",
+    "Similarity",
     "Weights",
     "activation_correlation",
     "align",
@@ -64,10 +75,15 @@ __all__ = [
     "layer_masks",
     "layer_rows",
     "layer_weights",
+    "linear_cka",
     "mask_overlap",
     "multiply_adds",
     "network_distance",
+    "procrustes_similarity",
+    "rbf_cka",
+    "representation_similarity",
     "responses",
+    "svcca",
     "to_dict",
     "unit_distances",
     "unit_rows",

@@ -62,7 +62,8 @@ def analyze(
     """Analyse trained networks, and compare those of one architecture pair by pair.
 
     Writes layers.csv, units.csv, summary.json and figures; for two networks and more also distances.csv
-    and .json, overlaps.csv; with data also correlations, what excites the first layers, and test accuracies.
+    and .json, overlaps.csv; with data also correlations and similarities of activations, what excites the first
+    layers, and test accuracies.
 
     Args:
         checkpoints: Files of this program, SynFlow's, Gem-Miner's, OpenLTH or others, mixed; or a run's folder.
@@ -72,8 +73,8 @@ def analyze(
             returns one, such as torchvision.models.resnet18, or a YAML file of class_path and init_args. A checkpoint
             cannot name it, you can.
         input_shape: Of one sample, if neither network nor data say it.
-        data: Test images to correlate activations on and to measure accuracy, for example MNIST.
-        images: How many test images to correlate activations on.
+        data: Test images to compare activations on and to measure accuracy, for example MNIST.
+        images: How many test images to compare activations on.
         align: Match each layer on its own, or propagate matchings along the forward pass.
         point: Take activations after the nonlinearity, before it, or of bare filters.
         mask: For Gem-Miner's files: the mask its forward pass uses, or the flags alone.
@@ -165,12 +166,14 @@ def _print_tables(summaries: Mapping[str, Mapping[str, object]], comparisons: Se
             )
             continue
         means = [pair_means(pair) for pair in comparison.pairs]
-        measures = [measure for name, measure in MEASURES.items() if name in means[0] and measure.title]
-        rows = [
-            [pair.a, pair.b, *(f"{mean[measure.name]:.3f}" for measure in measures)]
-            for pair, mean in zip(comparison.pairs, means, strict=True)
-        ]
-        console.print(_table(["network", "and", *(measure.heading for measure in measures)], rows))
+        found = [measure for name, measure in MEASURES.items() if name in means[0] and measure.title]
+        for section in dict.fromkeys(measure.section for measure in found):
+            measures = [measure for measure in found if measure.section == section]
+            rows = [
+                [pair.a, pair.b, *(f"{mean[measure.name]:.3f}" for measure in measures)]
+                for pair, mean in zip(comparison.pairs, means, strict=True)
+            ]
+            console.print(_table(["network", "and", *(measure.heading for measure in measures)], rows))
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
