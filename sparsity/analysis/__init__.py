@@ -23,6 +23,15 @@ from sparsity.analysis.comparison.measures import MEASURES, DistanceMeasure, Mea
 from sparsity.analysis.comparison.overlap import LayerOverlap, MaskOverlap, mask_overlap
 from sparsity.analysis.comparison.prepared import Align
 from sparsity.analysis.comparison.results import LayerDistance, NetworkDistance
+from sparsity.analysis.landscape.curvature import (
+    TraceEstimate,
+    gradient_norm,
+    hessian_eigenvalues,
+    hessian_trace,
+    sharpness,
+)
+from sparsity.analysis.landscape.curvature_summary import Curvature, curvature
+from sparsity.analysis.landscape.trainability import Isometry, TangentKernel, isometry, tangent_kernel
 from sparsity.analysis.records import layer_rows, to_dict, unit_rows
 from sparsity.analysis.topology.connectivity import Connectivity, LayerConnectivity, connectivity, effective_masks
 from sparsity.analysis.topology.density import Densities, LayerDensity, densities
@@ -38,10 +47,12 @@ __all__ = [
     "Alignment",
     "CommonKernels",
     "Connectivity",
+    "Curvature",
     "Densities",
     "DistanceMeasure",
     "ExcitingPatches",
     "Gaps",
+    "Isometry",
     "KernelClusters",
     "LayerConnectivity",
     "LayerCorrelation",
@@ -56,19 +67,26 @@ __all__ = [
     "RepresentationSimilarity",
     "Runs",
     "Similarity",
+    "TangentKernel",
+    "TraceEstimate",
     "Weights",
     "activation_correlation",
     "align",
     "apply",
     "common_kernels",
     "connectivity",
+    "curvature",
     "densities",
     "effective_masks",
     "exciting_patches",
     "feature_maps",
     "first_layer_map",
+    "gradient_norm",
+    "hessian_eigenvalues",
+    "hessian_trace",
     "input_gaps",
     "input_runs",
+    "isometry",
     "kept_per_input",
     "kernel_clusters",
     "layer_distance",
@@ -83,7 +101,9 @@ __all__ = [
     "rbf_cka",
     "representation_similarity",
     "responses",
+    "sharpness",
     "svcca",
+    "tangent_kernel",
     "to_dict",
     "unit_distances",
     "unit_rows",

@@ -90,5 +90,6 @@ class _Moments:
     @property
     def varies(self) -> BoolArray:
         """`[units]`, whether a unit's responses differ within a batch, or between batches by more than rounding."""
-        between = self._high - self._low > _ROUNDING * np.maximum(np.abs(self._low), np.abs(self._high))
-        return (self._within | between) & (self.scale > 0)
+        between: BoolArray = self._high - self._low > _ROUNDING * np.maximum(np.abs(self._low), np.abs(self._high))
+        found: BoolArray = (self._within | between) & (self.scale > 0)
+        return found
