@@ -8,12 +8,30 @@ array (`layer_weights`), or one layer's array; results are small frozen dataclas
 from sparsity.analysis.activations.correlation import ActivationCorrelation, LayerCorrelation, activation_correlation
 from sparsity.analysis.activations.maps import ExcitingPatches, exciting_patches, feature_maps, first_layer_map
 from sparsity.analysis.activations.responses import Point, responses
+from sparsity.analysis.activations.similarity import (
+    RepresentationSimilarity,
+    Similarity,
+    linear_cka,
+    procrustes_similarity,
+    rbf_cka,
+    representation_similarity,
+    svcca,
+)
 from sparsity.analysis.comparison.aligned import Alignment, align, apply
 from sparsity.analysis.comparison.distance import layer_distance, network_distance, unit_distances
 from sparsity.analysis.comparison.measures import MEASURES, DistanceMeasure, Measure
 from sparsity.analysis.comparison.overlap import LayerOverlap, MaskOverlap, mask_overlap
 from sparsity.analysis.comparison.prepared import Align
 from sparsity.analysis.comparison.results import LayerDistance, NetworkDistance
+from sparsity.analysis.landscape.curvature import (
+    TraceEstimate,
+    gradient_norm,
+    hessian_eigenvalues,
+    hessian_trace,
+    sharpness,
+)
+from sparsity.analysis.landscape.curvature_summary import Curvature, curvature
+from sparsity.analysis.landscape.trainability import Isometry, TangentKernel, isometry, tangent_kernel
 from sparsity.analysis.records import layer_rows, to_dict, unit_rows
 from sparsity.analysis.topology.connectivity import Connectivity, LayerConnectivity, connectivity, effective_masks
 from sparsity.analysis.topology.density import Densities, LayerDensity, densities
@@ -29,10 +47,12 @@ __all__ = [
     "Alignment",
     "CommonKernels",
     "Connectivity",
+    "Curvature",
     "Densities",
     "DistanceMeasure",
     "ExcitingPatches",
     "Gaps",
+    "Isometry",
     "KernelClusters",
     "LayerConnectivity",
     "LayerCorrelation",
@@ -44,30 +64,46 @@ __all__ = [
     "MultiplyAdds",
     "NetworkDistance",
     "Point",
+    "RepresentationSimilarity",
     "Runs",
+    "Similarity",
+    "TangentKernel",
+    "TraceEstimate",
     "Weights",
     "activation_correlation",
     "align",
     "apply",
     "common_kernels",
     "connectivity",
+    "curvature",
     "densities",
     "effective_masks",
     "exciting_patches",
     "feature_maps",
     "first_layer_map",
+    "gradient_norm",
+    "hessian_eigenvalues",
+    "hessian_trace",
     "input_gaps",
     "input_runs",
+    "isometry",
     "kept_per_input",
     "kernel_clusters",
     "layer_distance",
     "layer_masks",
     "layer_rows",
     "layer_weights",
+    "linear_cka",
     "mask_overlap",
     "multiply_adds",
     "network_distance",
+    "procrustes_similarity",
+    "rbf_cka",
+    "representation_similarity",
     "responses",
+    "sharpness",
+    "svcca",
+    "tangent_kernel",
     "to_dict",
     "unit_distances",
     "unit_rows",

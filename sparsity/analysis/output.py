@@ -19,6 +19,7 @@ from sparsity.analysis.comparison.tables import (
     distance_record,
     distance_rows,
     overlap_rows,
+    similarity_rows,
 )
 from sparsity.analysis.records import Row, to_dict
 from sparsity.analysis.topology.network import Topology, layer_table, unit_table
@@ -100,10 +101,10 @@ def write_topologies(folder: Path, topologies: Mapping[str, Topology]) -> None:
 
 
 def write_comparisons(folder: Path, comparisons: Sequence[Comparison]) -> None:
-    """Write `distances.csv`, `distances.json`, `overlaps.csv`, and if there are any, correlations.
+    """Write `distances.csv`, `distances.json`, `overlaps.csv`, and if there are any, similarities and correlations.
 
-    These are `correlations.csv`, `correlations.json` with the matchings, and `correlations.npz` with the matrices of
-    all pairs of units by `a/b/layer`.
+    These are `similarities.csv`; `correlations.csv`, `correlations.json` with the matchings, and `correlations.npz`
+    with the matrices of all pairs of units by `a/b/layer`.
 
     Args:
         folder: Without these files.
@@ -112,6 +113,8 @@ def write_comparisons(folder: Path, comparisons: Sequence[Comparison]) -> None:
     write_rows(folder / "distances.csv", [row for c in comparisons for row in distance_rows(c)])
     write_json(folder / "distances.json", [distance_record(comparison) for comparison in comparisons])
     write_rows(folder / "overlaps.csv", [row for c in comparisons for row in overlap_rows(c)])
+    if rows := [row for comparison in comparisons for row in similarity_rows(comparison)]:
+        write_rows(folder / "similarities.csv", rows)
     if rows := [row for comparison in comparisons for row in correlation_rows(comparison)]:
         write_rows(folder / "correlations.csv", rows)
         write_json(folder / "correlations.json", [record for c in comparisons for record in correlation_record(c)])

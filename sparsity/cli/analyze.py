@@ -17,7 +17,9 @@ from sparsity.analysis.comparison.measures import MEASURES, pair_means
 from sparsity.analysis.comparison.networks import Names, comparable_groups, compare, require_alignable
 from sparsity.analysis.comparison.prepared import Align
 from sparsity.analysis.comparison.results import Comparison
+from sparsity.analysis.landscape.curvature_summary import curvature as curvature_of
 from sparsity.analysis.output import results_folder, write_comparisons, write_json, write_topologies
+from sparsity.analysis.records import to_dict
 from sparsity.analysis.topology.network import summary, topology
 from sparsity.checkpoints.exported import is_exported
 from sparsity.checkpoints.layouts import MaskChoice
@@ -35,6 +37,9 @@ Files = Literal["png", "pdf", "none"]
 LONGEST_NAME = 80
 _MOST_PAIRS = 15
 """More are not read in a terminal."""
+
+_OF_WEIGHTS = ("kept", "density", "effective_density", "dead", "test_accuracy")
+_OF_DERIVATIVES = ("gradient_norm", "hessian_top", "hessian_trace", "sharpness", "tangent_condition", "jacobian_mean")
 
 
 def parser() -> OneSentenceParser:
@@ -58,11 +63,13 @@ def analyze(
     point: Point = "post",
     mask: MaskChoice = "effective",
     figures: Files = "png",
+    curvature: bool = False,
 ) -> None:
     """Analyse trained networks, and compare those of one architecture pair by pair.
 
     Writes layers.csv, units.csv, summary.json and figures; for two networks and more also distances.csv
-    and .json, overlaps.csv; with data also correlations, what excites the first layers, and test accuracies.
+    and .json, overlaps.csv; with data also correlations and similarities of activations, what excites the first
+    layers, and test accuracies.
 
     Args:
         checkpoints: Files of this program, SynFlow's, Gem-Miner's, OpenLTH or others, mixed; or a run's folder.
@@ -72,17 +79,21 @@ def analyze(
             returns one, such as torchvision.models.resnet18, or a YAML file of class_path and init_args. A checkpoint
             cannot name it, you can.
         input_shape: Of one sample, if neither network nor data say it.
-        data: Test images to correlate activations on and to measure accuracy, for example MNIST.
-        images: How many test images to correlate activations on.
+        data: Test images to compare activations on and to measure accuracy, for example MNIST.
+        images: How many test images to compare activations on.
         align: Match each layer on its own, or propagate matchings along the forward pass.
         point: Take activations after the nonlinearity, before it, or of bare filters.
         mask: For Gem-Miner's files: the mask its forward pass uses, or the flags alone.
         figures: Files to draw figures into: png for looking at, pdf for print, or none, which is quickest.
+        curvature: Add gradient norm, top eigenvalue and trace of the loss's Hessian, sharpness, tangent kernel and
+            input-output Jacobian, on the same images. Costs some hundred times what one pass of gradients does.
 
     Raises:
         SparsityError: If a file cannot be read, names do not fit, or the folder is not empty.
     """
     require_whole_number("images", images, at_least=1)
+    if curvature and data is None:
+        raise SparsityError("curvature is that of the loss on images; give data as well, for example --data MNIST")
     checkpoints = [checkpoint_in(path) for path in checkpoints]
     names = _names(checkpoints, names)
     networks = {name: load_like(path, network, mask).eval() for name, path in zip(names, checkpoints, strict=True)}
@@ -98,6 +109,11 @@ def analyze(
                 if (accuracy := known_accuracy(found, inputs, labels)) is not None:
                     summaries[name]["test_accuracy"] = accuracy
         seen = None if inputs is None else inputs[:images]
+        if curvature and seen is not None:
+            if labels is None:
+                raise SparsityError("curvature is that of the loss, and the labels of these data are no class indices")
+            for name, found in _tracked(networks.items(), "curvature"):
+                summaries[name] |= to_dict(curvature_of(found, seen, labels[:images]))
 
         groups = comparable_groups(networks)
         if len(groups) > 1:
@@ -153,11 +169,13 @@ def _names(checkpoints: Sequence[str], names: Sequence[str] | None) -> list[str]
 
 
 def _print_tables(summaries: Mapping[str, Mapping[str, object]], comparisons: Sequence[Comparison]) -> None:
-    columns = ("kept", "density", "effective_density", "dead", "test_accuracy")
-    shown = [column for column in columns if all(column in row for row in summaries.values())]
-    rows = [[name, *(_cell(row[column]) for column in shown)] for name, row in summaries.items()]
     console = Console()
-    console.print(_table(["network", *(column.replace("_", " ") for column in shown)], rows))
+    for columns in (_OF_WEIGHTS, _OF_DERIVATIVES):
+        shown = [column for column in columns if all(column in row for row in summaries.values())]
+        if shown:
+            cell = _cell if columns is _OF_WEIGHTS else _number
+            rows = [[name, *(cell(row[column]) for column in shown)] for name, row in summaries.items()]
+            console.print(_table(["network", *(column.replace("_", " ") for column in shown)], rows))
     for comparison in comparisons:
         if len(comparison.pairs) > _MOST_PAIRS:
             print(
@@ -165,12 +183,14 @@ def _print_tables(summaries: Mapping[str, Mapping[str, object]], comparisons: Se
             )
             continue
         means = [pair_means(pair) for pair in comparison.pairs]
-        measures = [measure for name, measure in MEASURES.items() if name in means[0] and measure.title]
-        rows = [
-            [pair.a, pair.b, *(f"{mean[measure.name]:.3f}" for measure in measures)]
-            for pair, mean in zip(comparison.pairs, means, strict=True)
-        ]
-        console.print(_table(["network", "and", *(measure.heading for measure in measures)], rows))
+        found = [measure for name, measure in MEASURES.items() if name in means[0] and measure.title]
+        for section in dict.fromkeys(measure.section for measure in found):
+            measures = [measure for measure in found if measure.section == section]
+            rows = [
+                [pair.a, pair.b, *(f"{mean[measure.name]:.3f}" for measure in measures)]
+                for pair, mean in zip(comparison.pairs, means, strict=True)
+            ]
+            console.print(_table(["network", "and", *(measure.heading for measure in measures)], rows))
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
@@ -180,6 +200,10 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     for row in rows:
         table.add_row(*map(Text, row))  # what looks like markup in a name is part of it
     return table
+
+
+def _number(value: object) -> str:
+    return "-" if value is None else f"{value:.3g}"
 
 
 def _cell(value: object) -> str:

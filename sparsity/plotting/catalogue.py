@@ -59,6 +59,7 @@ SECTIONS = {
     "first-layers": "First layers",
     "distances": "Topological distances",
     "correlations": "Correlated activations",
+    "representations": "Similar representations",
 }
 """A report's headings over figures, in order."""
 

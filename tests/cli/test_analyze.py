@@ -11,7 +11,10 @@ import pytest
 import torch
 import torchvision
 
+from sparsity.analysis import gradient_norm
 from sparsity.cli.analyze_figures import names_of_files
+from sparsity.datamodules import Digits
+from sparsity.evaluation import read_test_images
 from sparsity.interop import load_network, save_checkpoint
 from sparsity.masks import add_masks, density, masks, set_mask
 from sparsity.networks import FC, ResNet
@@ -311,3 +314,30 @@ def test_networks_of_torchvision_are_named_by_their_functions(sparsity: Any, tmp
                        "--input_shape", "[3,64,64]", "--figures", "none", "--output", tmp_path / "out")  # fmt: skip
     assert outcome.code == 0, outcome.err
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["squeezed"]["effective_density"] == 1
+
+
+def test_curvature_is_added_where_it_is_asked_for_and_needs_labelled_data(sparsity: Any, tmp_path: Path) -> None:
+    path = sparse_checkpoint(tmp_path / "a.ckpt", 0)
+    given = ("analyze", path, "--output", tmp_path / "out", "--figures", "none", "--curvature", "true")
+    outcome = sparsity(*given)
+    assert outcome.code != 0
+    assert "give data as well" in outcome.err
+    outcome = sparsity(*given, "--data", "Digits", "--images", "20")
+    assert outcome.code == 0, outcome.err
+    assert "gradient" in outcome.out
+    (found,) = json.loads((tmp_path / "out" / "summary.json").read_text()).values()
+    assert {"hessian_top", "hessian_trace", "sharpness", "tangent_trace", "jacobian_std"} <= found.keys()
+    images, labels = read_test_images(Digits())
+    assert found["gradient_norm"] == pytest.approx(gradient_norm(load_network(path), images[:20], labels[:20]))
+
+
+def test_similarities_are_written_beside_correlations(sparsity: Any, tmp_path: Path) -> None:
+    paths = [sparse_checkpoint(tmp_path / f"{name}.ckpt", seed) for seed, name in enumerate("ab")]
+    out = tmp_path / "out"
+    outcome = sparsity("analyze", *paths, "--output", out, "--data", "Digits", "--images", "50", "--figures", "none")
+    assert outcome.code == 0, outcome.err
+    assert all(heading in outcome.out for heading in ("CKA", "RBF CKA", "Procrustes", "SVCCA"))
+    written = rows(out / "similarities.csv")
+    assert [row["layer"] for row in written] == ["fc1", "fc2", "fc3"]
+    assert list(written[0]) == ["a", "b", "layer", "linear_cka", "rbf_cka", "procrustes", "svcca"]
+    assert all(0 < float(row["procrustes"]) < 1 for row in written)

@@ -41,10 +41,12 @@ def test_convolutions_have_kernels_and_every_figure_has_its_words_and_its_file(r
     found = drawn(resnets, torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
     sections = [drawing.spec.section for drawing in found]
     assert list(dict.fromkeys(sections)) == [
-        "density", "clusters", "kernels", "first-layers", "distances", "correlations"
+        "density", "clusters", "kernels", "first-layers", "distances", "correlations",
+        "representations",
     ]  # fmt: skip
     assert sections.count("distances") == 4
     assert sections.count("correlations") == 2
+    assert sections.count("representations") == 4
     assert len({drawing.name for drawing in found}) == len(found)
     assert all(drawing.spec.title and drawing.spec.caption.endswith(".") for drawing in found)
 

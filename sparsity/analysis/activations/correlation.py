@@ -1,21 +1,17 @@
 """Convergent learning (Li et al. 2015): do two networks have units that answer alike?"""
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import NamedTuple, cast
 
 import numpy as np
 from torch import Tensor, nn
 
-from sparsity.analysis.activations.responses import AN_OPERATION, Point, seen_responses, unit_axis
+from sparsity.analysis.activations.responses import Point
+from sparsity.analysis.activations.statistics import ResponseStatistics, response_statistics
 from sparsity.analysis.assignment import assign
 from sparsity.analysis.records import PER_UNIT
-from sparsity.errors import SparsityError
-from sparsity.graph.layers import analysed
-from sparsity.graph.weights import BoolArray, FloatArray, IntArray
-from sparsity.masks import Place
+from sparsity.graph.weights import FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,72 +89,25 @@ def activation_correlations(
     Raises:
         SparsityError: As `activation_correlation`.
     """
-    layers = {network: list(analysed(module).items()) for network, module in networks.items()}
-    _require_same_units([[place.units for _, place in found] for found in layers.values()])
-    if len(images) == 0:
-        raise SparsityError("there are no images to correlate responses over; give at least one")
-    moments: list[_LayerMoments] = []
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size]
-        answers = {network: seen_responses(module, batch, point) for network, module in networks.items()}
-        if not moments:
-            layers = _seen(layers, answers)
-            moments = [_LayerMoments(list(networks), place.units) for _, place in next(iter(layers.values()))]
-        for place, of_all in enumerate(moments):
-            names = {network: found[place][0] for network, found in layers.items()}
-            columns = {
-                network: _columns(answers[network].pop(names[network]), found[place][1])
-                for network, found in layers.items()
-            }
-            _require_same_positions(names, columns, len(batch))
-            of_all.add(columns)
+    return correlations_of(response_statistics(networks, images, point, batch_size))
+
+
+def correlations_of(statistics: ResponseStatistics) -> dict[tuple[str, str], ActivationCorrelation]:
+    """Of every two networks, by their names in order.
+
+    Args:
+        statistics: Of the networks' responses to the same images.
+    """
+    layers = statistics.layers
     return {
         (a, b): _whole(
-            {name: _matched(of_all.correlation(a, b)) for (name, _), of_all in zip(layers[a], moments, strict=True)}
+            {
+                name: _matched(moments.correlation(a, b))
+                for name, moments in zip(layers[a], statistics.moments, strict=True)
+            }
         )
-        for a, b in combinations(networks, 2)
+        for a, b in combinations(layers, 2)
     }
-
-
-def _seen(
-    layers: Mapping[str, Sequence[tuple[str, Place]]], answers: Mapping[str, Mapping[str, Tensor]]
-) -> dict[str, list[tuple[str, Place]]]:
-    """The layers whose answers are seen in all networks; the others are named in a warning.
-
-    Raises:
-        SparsityError: If there is none.
-    """
-    rows = list(zip(*layers.values(), strict=True))
-    seen = [all(name in answers[network] for network, (name, _) in zip(layers, row, strict=True)) for row in rows]
-    left_out = [row[0][0] for row, is_seen in zip(rows, seen, strict=True) if not is_seen]
-    if not any(seen):
-        raise SparsityError(f"no layer runs as {AN_OPERATION}: there are no answers to correlate")
-    if left_out:
-        # From one place, so that Python says it once.
-        warnings.warn(
-            f"activations of {', '.join(left_out)} are left out: they do not run as {AN_OPERATION}", stacklevel=1
-        )
-    return {
-        network: [layer for layer, kept in zip(found, seen, strict=True) if kept] for network, found in layers.items()
-    }
-
-
-def _require_same_units(units: Sequence[Sequence[int]]) -> None:
-    for others in units[1:]:
-        if others != units[0]:
-            raise SparsityError(
-                f"only networks with the same units per layer can be matched; these have {units[0]} and {others}"
-            )
-
-
-def _require_same_positions(names: Mapping[str, str], columns: Mapping[str, FloatArray], images: int) -> None:
-    (first, of_first), *others = columns.items()
-    for other, of_other in others:
-        if len(of_other) != len(of_first):
-            raise SparsityError(
-                f"layers {names[first]!r} and {names[other]!r} answer at different numbers of positions, "
-                f"{len(of_first) // images} and {len(of_other) // images}"
-            )
 
 
 def _whole(layers: dict[str, LayerCorrelation]) -> ActivationCorrelation:
@@ -179,76 +128,3 @@ def _matched(correlation: FloatArray) -> LayerCorrelation:
         partner=partner,
         correlation=correlation,
     )
-
-
-def _columns(response: Tensor, place: Place) -> FloatArray:
-    """Responses as `[images * positions, units]`."""
-    columns = response.movedim(unit_axis(place), -1).flatten(0, -2)
-    return columns.cpu().double().numpy()
-
-
-class _LayerMoments:
-    """Of one layer of several networks: every network's moments, and the cross-products of every two.
-
-    Args:
-        networks: Their names.
-        units: Of the layer, in all of them.
-    """
-
-    def __init__(self, networks: Sequence[str], units: int) -> None:
-        self._of = {network: _Moments(units) for network in networks}
-        self._cross = {pair: np.zeros((units, units)) for pair in combinations(networks, 2)}
-
-    def add(self, columns: Mapping[str, FloatArray]) -> None:
-        """Take in a batch: `[rows, units]` of each network."""
-        steps = {network: self._of[network].add(found) for network, found in columns.items()}
-        for (a, b), cross in self._cross.items():
-            x, y = steps[a], steps[b]
-            cross += x.apart.T @ y.apart + np.outer(x.shift, y.shift) * x.share
-
-    def correlation(self, a: str, b: str) -> FloatArray:
-        """`[units, units]`; 0 for constant units, told by their range since rounding leaves them some variance."""
-        x, y = self._of[a], self._of[b]
-        both, norm = np.outer(x.varies, y.varies), np.outer(x.scale, y.scale)
-        cross = self._cross[a, b]
-        return np.clip(np.divide(cross, norm, out=np.zeros_like(norm), where=both & (norm > 0)), -1, 1)
-
-
-class _Step(NamedTuple):
-    """What a batch adds to the cross-products: deviations from its mean, and how far that is from the mean before."""
-
-    apart: FloatArray
-    shift: FloatArray
-    share: float
-
-
-class _Moments:
-    """Means and variances of one network's units, merged batch by batch (Chan et al. 1983)."""
-
-    def __init__(self, units: int) -> None:
-        self._count = 0
-        self._mean = np.zeros(units)
-        self._squares = np.zeros(units)
-        self._low = np.full(units, np.inf)
-        self._high = np.full(units, -np.inf)
-
-    def add(self, x: FloatArray) -> _Step:
-        """Take in a batch `[rows, units]`."""
-        rows, mean = len(x), x.mean(axis=0)
-        step = _Step(x - mean, mean - self._mean, self._count * rows / (self._count + rows))
-        self._squares += (step.apart**2).sum(axis=0) + step.shift**2 * step.share
-        self._count += rows
-        self._mean += step.shift * rows / self._count
-        self._low = np.minimum(self._low, x.min(axis=0))
-        self._high = np.maximum(self._high, x.max(axis=0))
-        return step
-
-    @property
-    def scale(self) -> FloatArray:
-        """`[units]`, the root of the summed squares of deviations."""
-        return cast(FloatArray, np.sqrt(self._squares))
-
-    @property
-    def varies(self) -> BoolArray:
-        """`[units]`, whether a unit's responses differ at all."""
-        return (self._low < self._high) & (self.scale > 0)

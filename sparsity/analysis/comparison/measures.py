@@ -6,11 +6,13 @@ A new distance of units is one `DistanceMeasure` in `MEASURES` and nothing else.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isnan
 from typing import NamedTuple
 
 from typing_extensions import override
 
 from sparsity.analysis.activations.correlation import ActivationCorrelation, LayerCorrelation
+from sparsity.analysis.activations.similarity import Similarity
 from sparsity.analysis.comparison.overlap import LayerOverlap
 from sparsity.analysis.comparison.results import Pair
 from sparsity.analysis.comparison.unit_distance import maed, nnstd, sasd
@@ -111,7 +113,27 @@ class CorrelationMeasure(Measure):
         return Values(self.number(pair.correlation), layers)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SimilarityMeasure(Measure):
+    """A similarity of two networks' representations.
+
+    Args:
+        number: Which one.
+    """
+
+    number: Callable[[Similarity], float]
+
+    @override
+    def of(self, pair: Pair) -> Values | None:
+        found = pair.similarity
+        if found is None or isnan(mean := self.number(found.mean)):
+            return None
+        return Values(mean, {name: self.number(layer) for name, layer in found.layers.items()})
+
+
 _MATCHED = "Units are matched one to one first, so that their order does not count. Dark is alike."
+
+_ROTATED = "Compared are images, so that units may be rotated into each other. Light is alike."
 
 MEASURES: dict[str, Measure] = {
     measure.name: measure
@@ -174,6 +196,49 @@ MEASURES: dict[str, Measure] = {
             value_range=None,
             of_itself=float("nan"),
             number=lambda correlation: correlation.semi,
+        ),
+        SimilarityMeasure(
+            name="linear_cka",
+            heading="CKA",
+            label="linear CKA (1 alike but for rotation and scale)",
+            title="Linear CKA",
+            caption=f"Do layers tell the same images apart? {_ROTATED}",
+            section="representations",
+            value_range=None,
+            of_itself=1.0,
+            number=lambda similarity: similarity.linear_cka,
+        ),
+        SimilarityMeasure(
+            name="rbf_cka",
+            heading="RBF CKA",
+            label="CKA with a Gaussian kernel (1 alike)",
+            title="RBF CKA",
+            caption=f"The same with a kernel that looks at near images most. {_ROTATED}",
+            section="representations",
+            value_range=None,
+            of_itself=1.0,
+            number=lambda similarity: similarity.rbf_cka,
+        ),
+        SimilarityMeasure(
+            name="procrustes",
+            heading="Procrustes",
+            label="Procrustes similarity (1 alike but for rotation and scale)",
+            title="Procrustes similarity",
+            caption="How well the best rotation of one layer's activations gives the other's. Light is alike.",
+            section="representations",
+            of_itself=1.0,
+            number=lambda similarity: similarity.procrustes,
+        ),
+        SimilarityMeasure(
+            name="svcca",
+            heading="SVCCA",
+            label="mean canonical correlation (1 alike)",
+            title="SVCCA",
+            caption="Mean correlation of the best-matching directions among those that explain 99 % of each layer's "
+            "variance. Light is alike.",
+            section="representations",
+            of_itself=1.0,
+            number=lambda similarity: similarity.svcca,
         ),
     )
 }

@@ -5,8 +5,10 @@ from itertools import combinations
 
 from torch import Tensor, nn
 
-from sparsity.analysis.activations.correlation import activation_correlations
+from sparsity.analysis.activations.correlation import correlations_of
 from sparsity.analysis.activations.responses import Point
+from sparsity.analysis.activations.similarity import similarities_of
+from sparsity.analysis.activations.statistics import response_statistics
 from sparsity.analysis.comparison.distance import prepared_distance
 from sparsity.analysis.comparison.measures import distance_measures
 from sparsity.analysis.comparison.overlap import overlap_of_masks
@@ -17,6 +19,8 @@ from sparsity.graph.layers import analysed
 from sparsity.graph.sample import Given, trace_of
 
 Names = tuple[str, str]
+
+_BATCH = 32
 
 
 def comparable_groups(networks: Mapping[str, nn.Module]) -> list[dict[str, nn.Module]]:
@@ -78,7 +82,7 @@ def compare(
 
     Args:
         networks: Two or more by name, all with the same layer shapes; left unchanged.
-        images: `[n, *input_shape]`, on which activations are correlated; none, no correlations.
+        images: `[n, *input_shape]`, on which activations are compared; none, and they are not.
         align: How units are matched, as in `network_distance`.
         point: Where activations are taken, as in `responses`.
         input_shape: As in `network_distance`.
@@ -89,7 +93,9 @@ def compare(
     """
     names = list(networks)
     prepared = {name: Prepared(network, align, input_shape) for name, network in networks.items()}
-    correlations = None if images is None else activation_correlations(networks, images, point)
+    statistics = None if images is None else response_statistics(networks, images, point, _BATCH)
+    correlations = None if statistics is None else correlations_of(statistics)
+    similarities = None if statistics is None else similarities_of(statistics)
     pairs = []
     for a, b in track(list(combinations(names, 2))):
         first, second = prepared[a], prepared[b]
@@ -100,6 +106,7 @@ def compare(
                 distances={measure: prepared_distance(first, second, measure) for measure in distance_measures()},
                 overlap=overlap_of_masks(first.masks, second.masks),
                 correlation=None if correlations is None else correlations[a, b],
+                similarity=None if similarities is None else similarities[a, b],
             )
         )
     return Comparison(tuple(names), tuple(analysed(networks[names[0]])), tuple(pairs))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sparsity.analysis.activations.correlation import ActivationCorrelation
+from sparsity.analysis.activations.similarity import RepresentationSimilarity
 from sparsity.analysis.comparison.overlap import MaskOverlap
 from sparsity.analysis.records import PER_UNIT
 from sparsity.graph.weights import FloatArray, IntArray
@@ -50,6 +51,7 @@ class Pair:
         distances: By name of the distance measure.
         overlap: Of the masks, units in their given order.
         correlation: Of the activations on the same images; None if there were none.
+        similarity: Of the representations of the same images; None if there were none.
     """
 
     a: str
@@ -57,6 +59,7 @@ class Pair:
     distances: Mapping[str, NetworkDistance]
     overlap: MaskOverlap
     correlation: ActivationCorrelation | None
+    similarity: RepresentationSimilarity | None
 
 
 @dataclass(frozen=True, eq=False)

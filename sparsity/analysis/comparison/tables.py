@@ -32,6 +32,16 @@ def correlation_rows(comparison: Comparison) -> list[Row]:
     ]
 
 
+def similarity_rows(comparison: Comparison) -> list[Row]:
+    """One row per pair and layer: `a`, `b`, `layer` and the values of `Similarity`."""
+    return [
+        {"a": pair.a, "b": pair.b, **row}
+        for pair in comparison.pairs
+        if pair.similarity is not None
+        for row in layer_rows(pair.similarity.layers)
+    ]
+
+
 def distance_record(comparison: Comparison) -> dict[str, Any]:
     """Every measure as matrices over the networks, of the mean and layer by layer, and every matching.
 

@@ -1,1 +1,1 @@
-"""The loss around networks: between two of them."""
+"""The loss around networks: between two of them, and next to one."""

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sparsity.analysis import activation_correlation, responses
-from sparsity.analysis.activations.correlation import _LayerMoments, activation_correlations
+from sparsity.analysis.activations.correlation import activation_correlations
+from sparsity.analysis.activations.moments import LayerMoments
 from sparsity.errors import SparsityError
 from sparsity.masks import add_masks, set_mask
 from sparsity.networks import FC, ResNet
@@ -19,7 +20,7 @@ def test_streamed_correlations_agree_with_a_loop_over_pairs(seed, rows, batch):
     x, y = rng.normal(1e4, 1, (rows, 4)), rng.normal(0, 1e-3, (rows, 4))
     y[:, 1] = x[:, 0] * 3
     x[:, 3], y[:, 2] = 0.1, 0.0
-    moments = _LayerMoments(["x", "y"], 4)
+    moments = LayerMoments(["x", "y"], 4)
     for start in range(0, rows, batch):
         moments.add({"x": x[start : start + batch], "y": y[start : start + batch]})
     expected = [[np.corrcoef(p, q)[0, 1] if np.ptp(p) > 0 and np.ptp(q) > 0 else 0.0 for q in y.T] for p in x.T]
@@ -109,3 +110,13 @@ def test_layers_whose_answers_are_not_seen_are_left_out_and_named():
 def test_networks_without_any_layer_whose_answers_are_seen_are_refused():
     with pytest.raises(SparsityError, match="no layer runs as a linear map or convolution of its own"):
         activation_correlations({"a": nn.LSTM(3, 4), "b": nn.LSTM(3, 4)}, torch.rand(5, 2, 3))
+
+
+def test_a_unit_that_only_rounding_varies_between_batches_correlates_with_nothing():
+    rows = np.random.default_rng(0).normal(size=(12, 2))
+    moments = LayerMoments(["x", "y"], 2)
+    for start, rounded in ((0, 0.0029969164), (8, 0.0029969066)):  # of 0.1 and -0.097, in sums of two orders
+        batch = rows[start : start + 8].copy()
+        moments.add({"x": rows[start : start + 8], "y": np.column_stack([np.full(len(batch), rounded), batch[:, 1]])})
+    assert moments.correlation("x", "y")[:, 0].tolist() == [0, 0]
+    assert moments.correlation("x", "y")[1, 1] == pytest.approx(1)
