@@ -23,6 +23,7 @@ from sparsity.report.networks import Repeats, Setting, by_setting, compared, rea
 from sparsity.report.page import Section, figure, figures, page
 from sparsity.report.reading import read_network
 from sparsity.report.sections import differences, lead, not_reported, notes, real_sizes, reasons, repeat, results, shell
+from sparsity.report.significance import significance
 from sparsity.report.sources import Choice, find_sources
 
 T = TypeVar("T")
@@ -80,7 +81,7 @@ def report(
             for setting, runs in {key: compared(repeats) for key, repeats in settings.items()}.items()
             if len(runs) > 1
         }
-        before = {"real-size": real_sizes(settings)}
+        before = {"significance": significance(settings), "real-size": real_sizes(settings)}
         drawn = _draw(settings, comparisons, folder, before)
         whose = _whose(network, input_shape, trust_config)
         command = _command(paths, output, data, images, checkpoint, title, whose)

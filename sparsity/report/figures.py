@@ -13,6 +13,7 @@ from sparsity.analysis.topology.pooled import pooled
 from sparsity.plotting.catalogue import (
     ACCURACY_FIGURES,
     CURVE_FIGURES,
+    RANK_FIGURES,
     REAL_SIZE_FIGURES,
     SINGLE_NETWORK_FIGURES,
     TOPOLOGY_FIGURES,
@@ -24,6 +25,7 @@ from sparsity.plotting.catalogue import (
     drawn,
 )
 from sparsity.report.networks import Repeats, Setting, method_order, setting_labels
+from sparsity.report.significance import ranked
 
 Source = TypeVar("Source")
 
@@ -60,6 +62,8 @@ def drawings(settings: Mapping[Setting, Repeats], comparisons: Mapping[Setting, 
     for architecture in architectures:
         in_name = architecture if len(architectures) > 1 else ""
         yield from _drawings(ACCURACY_FIGURES, _accuracies(architecture, settings), architecture, in_name)
+        if (ranking := ranked(architecture, settings)) is not None:
+            yield from _drawings(RANK_FIGURES, ranking, architecture, in_name)
         if any(setting.architecture == architecture and setting.density < 1 for setting in settings):
             for what, spec in REAL_SIZE_FIGURES.items():
                 yield from _drawings([spec], _real_sizes(architecture, settings, what), architecture, in_name)
