@@ -18,6 +18,7 @@ from sparsity.plotting.catalogue import (
     ACCURACY_FIGURES,
     CURVE_FIGURES,
     IMAGE_FIGURES,
+    PROPERTY_FIGURES,
     RANK_FIGURES,
     REAL_SIZE_FIGURES,
     SECTIONS,
@@ -34,7 +35,7 @@ from tests.saved_runs import save_network
 
 ALL: list[FigureSpec[Any]] = [
     *TOPOLOGY_FIGURES, *SINGLE_NETWORK_FIGURES, *comparison_figures(), *IMAGE_FIGURES, *ACCURACY_FIGURES,
-    *REAL_SIZE_FIGURES.values(), *CURVE_FIGURES, *RANK_FIGURES
+    *REAL_SIZE_FIGURES.values(), *CURVE_FIGURES, *RANK_FIGURES, *PROPERTY_FIGURES
 ]  # fmt: skip
 
 
