@@ -18,7 +18,7 @@ from sparsity.analysis.comparison.networks import compare, require_comparable
 from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.output import next_folder, write_comparisons, write_json, write_topologies
 from sparsity.analysis.records import Row
-from sparsity.analysis.topology.network import Topology, layer_table, summary, topology
+from sparsity.analysis.topology.network import Topology, layer_table, measures, summary, topology
 from sparsity.callbacks.aside import aside
 from sparsity.callbacks.density import ITSELF
 from sparsity.callbacks.network import network_of
@@ -44,6 +44,10 @@ class TopologyAnalysis(Callback):
     `units.csv`, figures as PNG and PDF. An analysis that fails warns and leaves the fit alone: where nothing tells the
     shape of a sample, or reachability through the network's operations is not defined.
 
+    Attributes:
+        measures_at_start: Every number of the network before its first step, by name; empty if its mask was not final
+            then.
+
     Args:
         figures: Draw figures too, which takes most of the time.
 
@@ -59,6 +63,7 @@ class TopologyAnalysis(Callback):
         self._seen_final_mask = False
         self._waits_for_batch = False
         self._batch_sample: Given = None
+        self.measures_at_start: dict[str, float] = {}
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -96,6 +101,8 @@ class TopologyAnalysis(Callback):
             return
         with aside(type(self).__name__):
             found = topology(network_of(module), self._sample(trainer, module))
+            if trainer.global_step == 0:
+                self.measures_at_start = measures(found)
             folder = next_folder(root, name)
             write_json(folder / "summary.json", summary(found))
             write_topologies(folder, {"network": found})
@@ -115,11 +122,12 @@ class TopologyAnalysis(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {"seen_final_mask": self._seen_final_mask}
+        return {"seen_final_mask": self._seen_final_mask, "measures_at_start": self.measures_at_start}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._seen_final_mask = state_dict["seen_final_mask"]
+        self.measures_at_start = state_dict.get("measures_at_start", {})  # an older version saved none
 
 
 class NetworkComparison(Callback):

@@ -11,7 +11,7 @@ from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
-from sparsity.callbacks import PruningCallback
+from sparsity.callbacks import PruningCallback, TopologyAnalysis
 from sparsity.callbacks.samples import known_sample
 from sparsity.checkpoints.reading import read_checkpoint
 from sparsity.classifier import SparseClassifier
@@ -142,6 +142,7 @@ class Fit:
             epochs=self._trainer.current_epoch,
             seconds=round(self._seconds, 1),
             float32_products=self._products,
+            measures_at_start=_measures_at_start(self._trainer),
         )
         for logger in self._trainer.loggers:
             logger.log_metrics({f"test/{name}_accuracy": value for name, value in accuracies.items()})
@@ -149,6 +150,11 @@ class Fit:
         if folder:
             summary.write(folder)
         print(summary.one_line(folder))
+
+
+def _measures_at_start(trainer: pl.Trainer) -> Mapping[str, float]:
+    found = [one.measures_at_start for one in trainer.callbacks if isinstance(one, TopologyAnalysis)]  # type: ignore[attr-defined]
+    return found[0] if found else {}
 
 
 def _method(pruner: PruningCallback) -> str:

@@ -15,11 +15,15 @@ from torch import Tensor, nn
 from sparsity.analysis.activations.maps import exciting_patches, feature_maps
 from sparsity.analysis.comparison.measures import MEASURES, Measure, Values
 from sparsity.analysis.comparison.results import Comparison
+from sparsity.analysis.statistics.correlation import RankCorrelation
+from sparsity.analysis.statistics.ranks import Ranking
 from sparsity.analysis.topology.network import Topology, positive_shares
 from sparsity.graph.weights import Array, layer_weights, unit_vectors
+from sparsity.plotting.correlations import rank_correlations_figure
 from sparsity.plotting.curves import accuracy_density_figure, learning_curves_figure
 from sparsity.plotting.lines import density_figure, layer_lines_figure
 from sparsity.plotting.matrices import matrix_figure, matrix_panels
+from sparsity.plotting.ranks import critical_difference_figure
 from sparsity.plotting.sheets import feature_map_figure, first_layer_figure, kernel_sheet, patch_sheet
 from sparsity.plotting.violins import violin_figure
 
@@ -52,6 +56,8 @@ class FirstLayer(NamedTuple):
 SECTIONS = {
     "accuracy": "Accuracy against density",
     "real-size": "Accuracy against real size",
+    "significance": "What is significant",
+    "properties": "Which property tells accuracy",
     "training": "Training",
     "density": "Where weights are kept",
     "clusters": "Weight clusters",
@@ -304,6 +310,32 @@ ACCURACY_FIGURES: list[FigureSpec[Accuracies]] = [
     ),
 ]
 """How well methods do at several densities."""
+
+RANK_FIGURES: list[FigureSpec[Ranking]] = [
+    FigureSpec(
+        name="critical_difference",
+        section="significance",
+        title="Methods by rank",
+        caption="Mean ranks over all densities and seeds that all methods have, the highest on the left. Bars join "
+        "methods of which no two can be told apart: their ranks are closer than the critical difference (Nemenyi's "
+        "test after Friedman's, at 5 %; Demsar 2006). Seeds of one density are taken as if they were data sets of "
+        "their own.",
+        draw=critical_difference_figure,
+    ),
+]
+"""Which methods rank how."""
+
+PROPERTY_FIGURES: list[FigureSpec[Sequence[RankCorrelation]]] = [
+    FigureSpec(
+        name="properties",
+        section="properties",
+        title="Rank correlation with test top-1",
+        caption="Of measures of the whole network over all runs of the density; bars are 95 % intervals. At 1 the "
+        "measure ranks networks as their accuracy does, at -1 in reverse.",
+        draw=lambda found: rank_correlations_figure(found) if found else None,
+    ),
+]
+"""What goes along with accuracy."""
 
 
 def _against(name: str, title: str, label: str, words: str) -> FigureSpec[Accuracies]:

@@ -21,8 +21,10 @@ from sparsity.evaluation import known_accuracy, read_test_images
 from sparsity.graph.sample import own_shape
 from sparsity.report.networks import Repeats, Setting, by_setting, compared, read_runs
 from sparsity.report.page import Section, figure, figures, page
+from sparsity.report.properties import Properties, properties, properties_of
 from sparsity.report.reading import read_network
 from sparsity.report.sections import differences, lead, not_reported, notes, real_sizes, reasons, repeat, results, shell
+from sparsity.report.significance import significance
 from sparsity.report.sources import Choice, find_sources
 
 T = TypeVar("T")
@@ -80,8 +82,13 @@ def report(
             for setting, runs in {key: compared(repeats) for key, repeats in settings.items()}.items()
             if len(runs) > 1
         }
-        before = {"real-size": real_sizes(settings)}
-        drawn = _draw(settings, comparisons, folder, before)
+        told = properties_of(settings)
+        before = {
+            "real-size": real_sizes(settings),
+            "significance": significance(settings),
+            "properties": properties(told, settings),
+        }
+        drawn = _draw(settings, comparisons, told, folder, before)
         whose = _whose(network, input_shape, trust_config)
         command = _command(paths, output, data, images, checkpoint, title, whose)
         sections = [
@@ -126,6 +133,7 @@ def _command(
 def _draw(
     settings: Mapping[Setting, Repeats],
     comparisons: Mapping[Setting, Comparison],
+    told: Properties,
     folder: Path,
     before: Mapping[str, list[str]],
 ) -> list[Section]:
@@ -137,7 +145,7 @@ def _draw(
 
     kinds: dict[tuple[str | None, str, str], list[str]] = defaultdict(list)
     taken = Counter[str]()
-    for drawing in track(drawings(settings, comparisons), description="figures", transient=True):
+    for drawing in track(drawings(settings, comparisons, told), description="figures", transient=True):
         spec = drawing.spec
         taken.update([drawing.name])
         pdf = f"{drawing.name}{f'_{taken[drawing.name]}' if taken[drawing.name] > 1 else ''}.pdf"

@@ -13,6 +13,8 @@ from sparsity.analysis.topology.pooled import pooled
 from sparsity.plotting.catalogue import (
     ACCURACY_FIGURES,
     CURVE_FIGURES,
+    PROPERTY_FIGURES,
+    RANK_FIGURES,
     REAL_SIZE_FIGURES,
     SINGLE_NETWORK_FIGURES,
     TOPOLOGY_FIGURES,
@@ -24,6 +26,8 @@ from sparsity.plotting.catalogue import (
     drawn,
 )
 from sparsity.report.networks import Repeats, Setting, method_order, setting_labels
+from sparsity.report.properties import Properties, of_whole_networks
+from sparsity.report.significance import ranked
 
 Source = TypeVar("Source")
 
@@ -48,24 +52,30 @@ class Drawing:
     figure: Figure
 
 
-def drawings(settings: Mapping[Setting, Repeats], comparisons: Mapping[Setting, Comparison]) -> Iterator[Drawing]:
+def drawings(
+    settings: Mapping[Setting, Repeats], comparisons: Mapping[Setting, Comparison], properties: Properties
+) -> Iterator[Drawing]:
     """All figures of a report.
 
     Args:
         settings: The networks.
         comparisons: Of the settings that have two networks or more.
+        properties: Of the settings that have runs enough.
     """
     labels = setting_labels(settings)
     architectures = dict.fromkeys(setting.architecture for setting in settings)
     for architecture in architectures:
         in_name = architecture if len(architectures) > 1 else ""
         yield from _drawings(ACCURACY_FIGURES, _accuracies(architecture, settings), architecture, in_name)
+        if (ranking := ranked(architecture, settings)) is not None:
+            yield from _drawings(RANK_FIGURES, ranking, architecture, in_name)
         if any(setting.architecture == architecture and setting.density < 1 for setting in settings):
             for what, spec in REAL_SIZE_FIGURES.items():
                 yield from _drawings([spec], _real_sizes(architecture, settings, what), architecture, in_name)
     for setting, repeats in settings.items():
         label = labels[setting]
         curves = {method: [run.curves for run in runs] for method, runs in repeats.items()}
+        yield from _drawings(PROPERTY_FIGURES, of_whole_networks(properties.get(setting, ())), label, label)
         yield from _drawings(CURVE_FIGURES, curves, label, label)
         if setting.density < 1:
             methods = {method: pooled([run.topology for run in runs]) for method, runs in repeats.items()}

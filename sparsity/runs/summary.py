@@ -49,6 +49,8 @@ class RunSummary:
         seconds: The fit took.
         float32_products: How coarse products of float32 numbers were allowed to be while training, see
             `sparsity.forward.float32`.
+        measures_at_start: Numbers of the topology before the first step, by name, see
+            `sparsity.analysis.topology.network.measures`; empty if nobody looked, or the mask was not final then.
     """
 
     method: str
@@ -68,6 +70,7 @@ class RunSummary:
     epochs: int | None = None
     seconds: float | None = None
     float32_products: str | None = None
+    measures_at_start: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -183,6 +186,9 @@ def _wrong_in(summary: object) -> str | None:
             return f"{key} is {_short(value)}"
     if (shape := summary.get("input_shape")) is not None and not _is_shape(shape):
         return f"input_shape is {_short(shape)}"
+    measures = summary.get("measures_at_start", {})
+    if not isinstance(measures, Mapping) or not all(_is_finite(value) for value in measures.values()):
+        return f"measures_at_start is {_short(measures)}"
     if seed is not None and (type(seed) is not int or abs(seed) > 2**64):
         return f"seed is {_short(seed)}"
     return None
@@ -190,9 +196,14 @@ def _wrong_in(summary: object) -> str | None:
 
 def _is_number(value: object, at_most: float) -> bool:
     """Whether it is a finite number in [0, at_most]."""
+    return _is_finite(value) and 0 <= value <= at_most  # type: ignore[operator]
+
+
+def _is_finite(value: object) -> bool:
+    """Whether it is a number that a float can hold."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return (isinstance(value, int) or math.isfinite(value)) and 0 <= value <= at_most
+    return abs(value) < 1e300 if isinstance(value, int) else math.isfinite(value)
 
 
 def _is_shape(value: object) -> bool:

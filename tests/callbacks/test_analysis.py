@@ -67,6 +67,23 @@ def test_in_a_search_the_first_analysis_waits_for_the_final_mask(tmp_path: Path)
     assert pruned["kept"] == round(0.3 * pruned["size"])
 
 
+def test_measures_of_the_start_are_those_of_the_pruned_network_before_its_first_step(tmp_path: Path) -> None:
+    analysis = TopologyAnalysis(figures=False)
+    run = fit(tmp_path, small(), Random(0.3), analysis)
+    pruned = json.loads((run / "analysis" / "topology_pruned" / "summary.json").read_text())
+    assert analysis.measures_at_start["kept"] == pruned["kept"]
+    assert analysis.measures_at_start["effective"] == pruned["effective"]
+    again = TopologyAnalysis()
+    again.load_state_dict(analysis.state_dict())
+    assert again.measures_at_start == analysis.measures_at_start
+
+
+def test_a_mask_that_is_found_later_has_no_measures_at_the_start(tmp_path: Path) -> None:
+    analysis = TopologyAnalysis(figures=False)
+    fit(tmp_path, small(), GemMiner(0.3, search_epochs=2), analysis, max_epochs=3)
+    assert analysis.measures_at_start == {}
+
+
 def test_the_trained_network_is_compared_with_its_start_and_with_references(tmp_path: Path) -> None:
     reference = FC(depth=3, width=12)
     add_masks(reference)

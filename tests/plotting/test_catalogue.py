@@ -18,6 +18,8 @@ from sparsity.plotting.catalogue import (
     ACCURACY_FIGURES,
     CURVE_FIGURES,
     IMAGE_FIGURES,
+    PROPERTY_FIGURES,
+    RANK_FIGURES,
     REAL_SIZE_FIGURES,
     SECTIONS,
     SINGLE_NETWORK_FIGURES,
@@ -33,7 +35,7 @@ from tests.saved_runs import save_network
 
 ALL: list[FigureSpec[Any]] = [
     *TOPOLOGY_FIGURES, *SINGLE_NETWORK_FIGURES, *comparison_figures(), *IMAGE_FIGURES, *ACCURACY_FIGURES,
-    *REAL_SIZE_FIGURES.values(), *CURVE_FIGURES
+    *REAL_SIZE_FIGURES.values(), *CURVE_FIGURES, *RANK_FIGURES, *PROPERTY_FIGURES
 ]  # fmt: skip
 
 

@@ -19,7 +19,8 @@ def drawn(folder: Path, images: torch.Tensor | None = None) -> list[Drawing]:
     paths = [str(path) for path in folder.iterdir()]
     settings = by_setting(read_runs(find_sources(sorted(paths), "best").finished))
     networks = {key: {run.name: run.network for run in compared(repeats)} for key, repeats in settings.items()}
-    return list(drawings(settings, {key: compare(found, images) for key, found in networks.items() if len(found) > 1}))
+    comparisons = {key: compare(found, images) for key, found in networks.items() if len(found) > 1}
+    return list(drawings(settings, comparisons, {}))
 
 
 @pytest.fixture

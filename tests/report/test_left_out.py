@@ -58,6 +58,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
         f"{key} {value!r}": (summary_with(**{key: value}), f"{key} is")
         for key, values in {
             "method": [None, 5, [], "", "a\nb", "x" * 201, "\ud800"],
+            "measures_at_start": [[], {"a": "b"}, {"a": True}, {"a": 10**400}],
             "density_asked": [0, -1, 2, "0.5", True, [], {}],
             "density": ["0.3", 1.5, {}, False],
             "test_accuracy": [None, 0.5, [], {"best": "high"}, {"best": None}, {"best": 2}, {"best": [1]}],

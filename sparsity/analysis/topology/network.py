@@ -176,6 +176,27 @@ def summary(topology: Topology) -> dict[str, Any]:
     }
 
 
+def measures(topology: Topology) -> dict[str, float]:
+    """Every number that `summary` and `layer_table` have, by name.
+
+    Those of the network as in `summary`; of the masked layers `<column>, mean of layers`, `<column>, lowest layer`,
+    and `<column>/<layer>` for each. Numbers that are not defined are left out.
+    """
+    found: dict[str, float] = {name: float(value) for name, value in summary(topology).items() if _is_number(value)}
+    rows = [row for row in layer_table(topology) if row["masked"]]
+    for column in rows[0]:
+        values = {str(row["layer"]): float(value) for row in rows if _is_number(value := row[column])}  # type: ignore[arg-type]
+        if values:
+            found[f"{column}, mean of layers"] = float(np.mean(list(values.values())))
+            found[f"{column}, lowest layer"] = min(values.values())
+            found |= {f"{column}/{layer}": value for layer, value in values.items()}
+    return found
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
 def _multiply_adds(topology: Topology, weight: str, kept: int, size: int) -> Row:
     positions = None if topology.costs is None else topology.costs.positions[weight]
     return {
