@@ -33,11 +33,15 @@ from sparsity.analysis.landscape.curvature import (
 from sparsity.analysis.landscape.curvature_summary import Curvature, curvature
 from sparsity.analysis.landscape.trainability import Isometry, TangentKernel, isometry, tangent_kernel
 from sparsity.analysis.records import layer_rows, to_dict, unit_rows
+from sparsity.analysis.topology.communities import WholeGraph, communities, modularity, whole_graph
 from sparsity.analysis.topology.connectivity import Connectivity, LayerConnectivity, connectivity, effective_masks
 from sparsity.analysis.topology.density import Densities, LayerDensity, densities
 from sparsity.analysis.topology.flops import MultiplyAdds, multiply_adds
 from sparsity.analysis.topology.input_runs import Gaps, Runs, input_gaps, input_runs, kept_per_input, weight_positions
 from sparsity.analysis.topology.kernels import CommonKernels, KernelClusters, common_kernels, kernel_clusters
+from sparsity.analysis.topology.paths import Paths, paths
+from sparsity.analysis.topology.spectra import Spectrum, spectrum
+from sparsity.analysis.topology.unit_degrees import Degrees, degrees, gini, unit_matrix
 from sparsity.graph.weights import Weights, layer_masks, layer_weights
 
 __all__ = [
@@ -48,6 +52,7 @@ __all__ = [
     "CommonKernels",
     "Connectivity",
     "Curvature",
+    "Degrees",
     "Densities",
     "DistanceMeasure",
     "ExcitingPatches",
@@ -63,24 +68,30 @@ __all__ = [
     "Measure",
     "MultiplyAdds",
     "NetworkDistance",
+    "Paths",
     "Point",
     "RepresentationSimilarity",
     "Runs",
     "Similarity",
+    "Spectrum",
     "TangentKernel",
     "TraceEstimate",
     "Weights",
+    "WholeGraph",
     "activation_correlation",
     "align",
     "apply",
     "common_kernels",
+    "communities",
     "connectivity",
     "curvature",
+    "degrees",
     "densities",
     "effective_masks",
     "exciting_patches",
     "feature_maps",
     "first_layer_map",
+    "gini",
     "gradient_norm",
     "hessian_eigenvalues",
     "hessian_trace",
@@ -95,17 +106,22 @@ __all__ = [
     "layer_weights",
     "linear_cka",
     "mask_overlap",
+    "modularity",
     "multiply_adds",
     "network_distance",
+    "paths",
     "procrustes_similarity",
     "rbf_cka",
     "representation_similarity",
     "responses",
     "sharpness",
+    "spectrum",
     "svcca",
     "tangent_kernel",
     "to_dict",
     "unit_distances",
+    "unit_matrix",
     "unit_rows",
     "weight_positions",
+    "whole_graph",
 ]

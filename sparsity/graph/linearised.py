@@ -26,12 +26,14 @@ class Linearised:
         parameters: Full names of the parameters, in order.
         buffers: Full names of the buffers, in order.
         constants: By attribute of the graph's module what it holds.
+        starts: Which of these are the ones that stand for the input.
     """
 
     graph: fx.Graph
     parameters: tuple[str, ...]
     buffers: tuple[str, ...]
     constants: dict[str, Tensor]
+    starts: frozenset[str]
 
 
 def linearised(trace: Trace, device: torch.device) -> Linearised:
@@ -55,6 +57,7 @@ class _Rewriting:
         self.graph = fx.Graph()
         self.new: dict[fx.Node, Any] = {}
         self.constants: dict[str, Tensor] = {}
+        self.starts: set[str] = set()
         self.equal_weights: set[fx.Node] = set()  # softmaxes that weigh, and what is made of them alone
 
     def result(self) -> Linearised:
@@ -82,6 +85,7 @@ class _Rewriting:
             tuple(name for name in by_name if name in names),
             tuple(name for name in by_name if name not in names),
             {name: held for name, held in self.constants.items() if name in alive},
+            frozenset(self.starts),
         )
 
     def held(self, tensor: Tensor) -> fx.Node:
@@ -89,6 +93,12 @@ class _Rewriting:
         name = f"held_{len(self.constants)}"
         self.constants[name] = tensor.to(self.device, DTYPE if tensor.is_floating_point() else tensor.dtype)
         return self.graph.create_node("get_attr", name)
+
+    def started(self, size: torch.Size) -> fx.Node:
+        """Ones that stand for an input, or for what is made of labels."""
+        found = self.held(torch.ones(size))
+        self.starts.add(str(found.target))
+        return found
 
     def call(self, operation: Any, *args: Any, **kwargs: Any) -> fx.Node:
         """An operation in the new graph."""
@@ -123,7 +133,7 @@ class _Rewriting:
         if node in self.trace.constants:
             return self.held(self.trace.constants[node])
         if self.roles[node] == Role.ACTIVATION:
-            return self.held(torch.ones(shape(node)))
+            return self.started(shape(node))
         found = value(node)
         return self.held(torch.zeros(found.shape, dtype=found.dtype)) if isinstance(found, Tensor) else None
 
@@ -151,7 +161,7 @@ def _same(own: _Rewriting, node: fx.Node) -> Any:
 def _first(own: _Rewriting, node: fx.Node) -> Any:
     """The identity, of what becomes a number only here ones."""
     first = arguments(node)[0]
-    return own.new[first] if own.roles[first] == Role.ACTIVATION else own.held(torch.ones(shape(node)))
+    return own.new[first] if own.roles[first] == Role.ACTIVATION else own.started(shape(node))
 
 
 def _product(own: _Rewriting, node: fx.Node) -> Any:
@@ -293,7 +303,7 @@ def _weighs(own: _Rewriting, node: fx.Node) -> bool:
 
 
 def _look_up(own: _Rewriting, node: fx.Node) -> Any:
-    return own.held(torch.ones(shape(node)))
+    return own.started(shape(node))
 
 
 def _selection(own: _Rewriting, node: fx.Node) -> Any:
@@ -320,7 +330,7 @@ def _move(own: _Rewriting, node: fx.Node) -> Any:
             else own.held(torch.full(shape(node), abs(float(arguments(node)[1]))))
         )
     if any(own.roles[argument] == Role.LABEL for argument in node.all_input_nodes):
-        return own.held(torch.ones(shape(node)))
+        return own.started(shape(node))
     return own.copied(node)
 
 

@@ -8,9 +8,6 @@ import numpy as np
 
 from sparsity.graph.weights import BoolArray, FloatArray
 
-_ROUNDING = 1e-5
-"""Of a response, relative: batches of different sizes are summed in different orders."""
-
 
 class LayerMoments:
     """Of one layer of several networks: every network's moments, and the cross-products of every two.
@@ -18,10 +15,12 @@ class LayerMoments:
     Args:
         networks: Their names.
         units: Of the layer, in all of them.
+        rounding: Of a response, relative. Batches of different sizes are summed in different orders, so that a constant
+            unit may differ by so much between them; within a batch it does not.
     """
 
-    def __init__(self, networks: Sequence[str], units: int) -> None:
-        self._of = {network: _Moments(units) for network in networks}
+    def __init__(self, networks: Sequence[str], units: int, rounding: float = 0.0) -> None:
+        self._of = {network: _Moments(units, rounding) for network in networks}
         self._own = {network: np.zeros((units, units)) for network in networks}
         self._cross = {pair: np.zeros((units, units)) for pair in combinations(networks, 2)}
 
@@ -62,7 +61,8 @@ class _Step(NamedTuple):
 class _Moments:
     """Means and variances of one network's units, merged batch by batch (Chan et al. 1983)."""
 
-    def __init__(self, units: int) -> None:
+    def __init__(self, units: int, rounding: float) -> None:
+        self._rounding = rounding
         self._count = 0
         self._mean = np.zeros(units)
         self._squares = np.zeros(units)
@@ -90,6 +90,6 @@ class _Moments:
     @property
     def varies(self) -> BoolArray:
         """`[units]`, whether a unit's responses differ within a batch, or between batches by more than rounding."""
-        between: BoolArray = self._high - self._low > _ROUNDING * np.maximum(np.abs(self._low), np.abs(self._high))
+        between: BoolArray = self._high - self._low > self._rounding * np.maximum(np.abs(self._low), np.abs(self._high))
         found: BoolArray = (self._within | between) & (self.scale > 0)
         return found

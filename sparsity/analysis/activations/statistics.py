@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from sparsity.analysis.activations.kernels import LayerKernels
@@ -56,7 +57,11 @@ def response_statistics(
         answers = {network: seen_responses(module, batch, point) for network, module in networks.items()}
         if not moments:
             layers = _seen(layers, answers)
-            moments = [LayerMoments(list(networks), place.units) for _, place in next(iter(layers.values()))]
+            first = next(iter(layers))
+            moments = [
+                LayerMoments(list(networks), place.units, _rounding(answers[first][name]))
+                for name, place in layers[first]
+            ]
             kernels = [LayerKernels(list(networks)) for _ in moments]
         for place, (of_units, of_images) in enumerate(zip(moments, kernels, strict=True)):
             names = {network: found[place][0] for network, found in layers.items()}
@@ -111,6 +116,11 @@ def _require_same_positions(names: Mapping[str, str], columns: Mapping[str, Floa
                 f"layers {names[first]!r} and {names[other]!r} answer at different numbers of positions, "
                 f"{len(of_first) // images} and {len(of_other) // images}"
             )
+
+
+def _rounding(response: Tensor) -> float:
+    """Of a sum of terms that may be a hundred times as large."""
+    return 100 * torch.finfo(response.dtype).eps
 
 
 def _columns(response: Tensor, place: Place) -> FloatArray:

@@ -13,6 +13,7 @@ from sparsity.analysis.records import Row, layer_rows, unit_rows
 from sparsity.analysis.topology.connectivity import Connectivity, connectivity
 from sparsity.analysis.topology.density import Densities, densities
 from sparsity.analysis.topology.flops import MultiplyAdds, known_multiply_adds
+from sparsity.analysis.topology.graph_measures import GraphMeasures, graph_measures, layer_numbers, whole_numbers
 from sparsity.analysis.topology.input_runs import Gaps, Runs, input_gaps, input_runs
 from sparsity.analysis.topology.kernels import CommonKernels, KernelClusters, common_kernels, kernel_clusters
 from sparsity.analysis.topology.unmasked import Unmasked, unmasked
@@ -39,6 +40,7 @@ class Topology:
         common_kernels: The most common patterns among the kernels of the most frequent size larger than 1 x 1; None
             if there are none.
         first_layer: Sums of the first layer's weights over its units, as an image; None if it does not see images.
+        graph: Degrees, spectra and paths; None of several networks together, which have no one graph.
     """
 
     weights: Weights
@@ -53,6 +55,7 @@ class Topology:
     kernels: Mapping[str, KernelClusters]
     common_kernels: CommonKernels | None
     first_layer: Array | None
+    graph: GraphMeasures | None
 
 
 def topology(network: nn.Module, input_shape: Given = None) -> Topology:
@@ -88,6 +91,7 @@ def topology(network: nn.Module, input_shape: Given = None) -> Topology:
         kernels={name: kernel_clusters(weight) for name, weight in weights.items() if _has_kernels(weight)},
         common_kernels=_common_kernels(weights),
         first_layer=_first_layer(weights, shape_of(network, input_shape)),
+        graph=graph_measures(network, weights, input_shape),
     )
 
 
@@ -105,7 +109,9 @@ def layer_table(topology: Topology) -> list[Row]:
     `LayerConnectivity`; `flops_dense` and `flops_effective` for one sample; `runs` of neighbouring kept inputs, their
     mean size `run_size` and `run_positive_share` as in `Runs`; the mean `gap` between kept inputs; `positive_share` of
     the kept weights; `kernel_score`, the mean cluster score of the
-    kernels. None where a number is not defined.
+    kernels; of the layer's graph of units `in_degree` and `out_degree`, means with variance, maximum and Gini
+    coefficient, `spectral_gap`, `weighted_spectral_gap`, `ramanujan` and `iterative_ramanujan` as in `Spectrum`. None
+    where a number is not defined.
     """
     connected = layer_rows(topology.connectivity.layers)
     rows = [
@@ -136,8 +142,8 @@ def unit_table(topology: Topology) -> list[Row]:
     """One row per unit of every layer.
 
     Columns: `layer`, `unit`, `kept` weights, `no_input` and `no_output` as in `LayerConnectivity`, `positive_share`
-    of the kept weights, `runs`, mean `gap`, and `kernel_score`, the mean cluster score of a filter's kernels. None
-    where a number is not defined.
+    of the kept weights, `runs`, mean `gap`, `kernel_score`, the mean cluster score of a filter's kernels, and
+    `path_share`, the share of all paths that runs through the unit's weights. None where a number is not defined.
     """
     rows = unit_rows(topology.connectivity.layers)
     columns = {
@@ -149,6 +155,7 @@ def unit_table(topology: Topology) -> list[Row]:
             topology.kernels[name].score if name in topology.kernels else np.full(len(weight), np.nan)
             for name, weight in topology.weights.items()
         ],
+        "path_share": _path_shares(topology),
     }
     numbers = {name: np.concatenate(layers).tolist() for name, layers in columns.items()}
     return [
@@ -173,6 +180,7 @@ def summary(topology: Topology) -> dict[str, Any]:
         "collapsed_layers": list(counts.collapsed),
         "disconnected_layers": list(connected.disconnected),
         **_plain({"flops_dense": topology.flops_dense, "flops_effective": topology.flops_effective}),
+        **whole_numbers(topology.graph),
     }
 
 
@@ -215,7 +223,15 @@ def _layer_numbers(topology: Topology, name: str) -> dict[str, float]:
         "gap": topology.gaps[name].layer_mean,
         "positive_share": float(_shares(np.sum(weight > 0), np.count_nonzero(weight))),
         "kernel_score": kernels.mean_score if kernels else float("nan"),
+        **layer_numbers(topology.graph, name),
     }
+
+
+def _path_shares(topology: Topology) -> list[FloatArray]:
+    paths = None if topology.graph is None else topology.graph.paths
+    if paths is None:
+        return [np.full(len(weight), np.nan) for weight in topology.weights.values()]
+    return [paths.shares[name] for name in topology.weights]
 
 
 def _plain(numbers: Mapping[str, float]) -> Row:

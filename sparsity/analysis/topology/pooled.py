@@ -24,7 +24,7 @@ def pooled(topologies: Sequence[Topology]) -> Topology:
 
     Returns:
         Layers are called as in the first network. Multiply-adds are NaN if they are not known of one network;
-        positions are None if they are not the same in all. There is no first layer to look at.
+        positions are None if they are not the same in all. There is no first layer to look at, and no one graph.
     """
     first = topologies[0]
     weights = {
@@ -47,6 +47,7 @@ def pooled(topologies: Sequence[Topology]) -> Topology:
         if first.common_kernels is None
         else common_kernels(weights.values(), first.common_kernels.patterns.shape[1:]),
         first_layer=None,
+        graph=None,
     )
 
 

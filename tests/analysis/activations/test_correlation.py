@@ -114,7 +114,7 @@ def test_networks_without_any_layer_whose_answers_are_seen_are_refused():
 
 def test_a_unit_that_only_rounding_varies_between_batches_correlates_with_nothing():
     rows = np.random.default_rng(0).normal(size=(12, 2))
-    moments = LayerMoments(["x", "y"], 2)
+    moments = LayerMoments(["x", "y"], 2, rounding=1e-5)
     for start, rounded in ((0, 0.0029969164), (8, 0.0029969066)):  # of 0.1 and -0.097, in sums of two orders
         batch = rows[start : start + 8].copy()
         moments.add({"x": rows[start : start + 8], "y": np.column_stack([np.full(len(batch), rounded), batch[:, 1]])})

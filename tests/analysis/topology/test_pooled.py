@@ -80,6 +80,7 @@ OF_TWO: dict[str, Callable[[Topology, Topology, Topology], bool]] = {
     "common_kernels": lambda both, a, b: (
         both.common_kernels.total == a.common_kernels.total + b.common_kernels.total  # type: ignore[union-attr]
     ),
+    "graph": lambda both, a, b: both.graph is None,
     "first_layer": lambda both, a, b: both.first_layer is None,
 }
 
