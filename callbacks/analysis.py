@@ -106,7 +106,7 @@ class TopologyAnalysis(Callback):
             folder = next_folder(root, name)
             write_json(folder / "summary.json", summary(found))
             write_topologies(folder, {"network": found})
-            log_scalars(trainer, _topology_scalars(found))
+            _log_scalars(trainer, _topology_scalars(found))
             for logger in _tensorboards(trainer):
                 _log_distributions(logger, found, trainer.global_step)
                 table = _markdown(layer_table(found))
@@ -186,7 +186,7 @@ class NetworkComparison(Callback):
             for pair in found.pairs:
                 if pair.a == "trained":
                     scalars |= {f"comparison/{pair.b}/{name}": value for name, value in pair_means(pair).items()}
-            log_scalars(trainer, scalars)
+            _log_scalars(trainer, scalars)
             rows: list[Row] = [{"a": p.a, "b": p.b, **_finite(pair_means(p))} for p in found.pairs]
             for logger in _tensorboards(trainer):
                 logger.experiment.add_text("comparison/pairs", _markdown(rows), trainer.global_step)
@@ -253,8 +253,7 @@ def _topology_scalars(found: Topology) -> dict[str, float]:
     return scalars
 
 
-def log_scalars(trainer: pl.Trainer, scalars: Mapping[str, float]) -> None:
-    """Log numbers by tag with all loggers, at the step that the fit is at; what is not finite is left out."""
+def _log_scalars(trainer: pl.Trainer, scalars: Mapping[str, float]) -> None:
     for logger in trainer.loggers:
         logger.log_metrics(_finite(scalars), step=trainer.global_step)
 

@@ -14,7 +14,7 @@ from sparsity.analysis.dynamics.mask_history import MaskHistory, Update
 from sparsity.analysis.output import next_folder, write_rows
 from sparsity.analysis.records import Row
 from sparsity.analysis.topology.connectivity import connectivity
-from sparsity.callbacks.analysis import analysis_folder, log_scalars
+from sparsity.callbacks.analysis import analysis_folder
 from sparsity.callbacks.aside import aside
 from sparsity.callbacks.network import network_of
 from sparsity.callbacks.pruning import PruningCallback, find_pruner
@@ -29,11 +29,12 @@ _MOST_TRACED = 8
 class MaskDynamics(Callback):
     """Follows a mask that moves: a pruner that prunes and regrows, cuts step by step, or searches.
 
-    Looks after every step in which the pruner set a mask, and at the end of every epoch. Logs churn, overlap with the
-    mask before, explored share and the like under `dynamics/`, and writes `analysis/dynamics/` in the run's folder when
-    the fit ends: `updates.csv`, a row for each mask, with the overlap with the last one and the dead units of some of
-    them; `layers.csv`, densities and numbers of inputs; `masks.gif`. What they mean: `sparsity.analysis.dynamics`. A
-    run whose mask never moves leaves nothing. What a resumed run writes is what it would have written uninterrupted.
+    Looks after every step in which the pruner set a mask, and at the end of every epoch. Logs the newest churn, overlap
+    with the mask before, explored share and the like under `dynamics/` once an epoch, and writes `analysis/dynamics/`
+    in the run's folder when the fit ends: `updates.csv`, a row for each mask, with the overlap with the last one and
+    the dead units of some of them; `layers.csv`, densities and numbers of inputs; `masks.gif`. What they mean:
+    `sparsity.analysis.dynamics`. A run whose mask never moves leaves nothing. What a resumed run writes is what it
+    would have written uninterrupted.
 
     Args:
         animation: Write `masks.gif`, at most 2 MB.
@@ -82,6 +83,9 @@ class MaskDynamics(Callback):
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._look(trainer, pl_module)  # a search has another mask after every step
+        if self._history.has_moved:
+            # As the loss is logged, so that both are curves over epochs.
+            pl_module.log_dict(_scalars(self._history.updates[-1]), rank_zero_only=True)
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -104,9 +108,7 @@ class MaskDynamics(Callback):
         if pruner is None or not trainer.is_global_zero:
             return
         self._seen = pruner.masks_set
-        update = self._history.look(trainer.global_step, _by_unit(pruner, network_of(module)))
-        if update is not None:
-            log_scalars(trainer, _scalars(update))
+        self._history.look(trainer.global_step, _by_unit(pruner, network_of(module)))
 
     def _update_rows(self, dead: Mapping[int, int]) -> Iterator[Row]:
         overlaps = self._history.iou_with_last_mask()

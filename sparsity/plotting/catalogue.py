@@ -385,5 +385,7 @@ def _curve(tag: str, name: str, words: str) -> FigureSpec[Curves]:
 CURVE_FIGURES: list[FigureSpec[Curves]] = [
     _curve("val/accuracy", "validation_accuracy", "validation accuracy"),
     _curve("train/loss", "training_loss", "training loss"),
+    _curve("dynamics/explored", "explored", "weights that any mask so far has kept"),
+    _curve("dynamics/iou_with_last", "mask_overlap", "overlap of a moving mask with the one before (IoU)"),
 ]
 """How training went."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from sparsity.diagnosis import one_line
 from sparsity.errors import SparsityError
 
-CURVES = ("val/accuracy", "train/loss")
+CURVES = ("val/accuracy", "train/loss", "dynamics/explored", "dynamics/iou_with_last")
 
 Curve = Mapping[int, float]
 """Values by the number of epochs trained, from 1, in order."""
