@@ -54,6 +54,23 @@ def read_training_images(data: LightningDataModule, count: int) -> Tensor:
     return torch.cat(found)[:count]
 
 
+def read_test_pixels(data: LightningDataModule) -> Tensor:
+    """All test images as pixels, before the data module normalises them: `[n, channels, height, width]`, uint8.
+
+    Raises:
+        SparsityError: If the data module's loader gives anything else.
+    """
+    data.prepare_data()
+    data.setup("test")
+    found = [_read(batch)[0] for batch in data.test_dataloader()]
+    if not found or any(images.dtype != torch.uint8 or images.ndim != 4 for images in found):
+        raise SparsityError(
+            f"corruptions are of images of whole numbers from 0 to 255, which {type(data).__name__}'s loader does not "
+            "give; leave --corruptions out"
+        )
+    return torch.cat(found).cpu()
+
+
 def _read(batch: Any) -> tuple[Tensor, Tensor | None]:
     images, *others = batch if isinstance(batch, list | tuple) and batch else (batch,)
     if not isinstance(images, Tensor):
@@ -75,8 +92,33 @@ def known_accuracy(network: nn.Module, images: Tensor, labels: Tensor | None) ->
     Raises:
         SparsityError: If the network cannot take images of this shape.
     """
+    logits = known_logits(network, images, labels)
+    return None if logits is None or labels is None else accuracy(logits, labels)
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """The share of labelled images whose label has the highest logit.
+
+    Args:
+        logits: `[n, classes]`.
+        labels: `[n]`, class indices; `NO_LABEL` does not count, and there is another.
+    """
+    return int((logits.argmax(1) == labels).sum()) / int((labels != NO_LABEL).sum())
+
+
+def known_logits(network: nn.Module, images: Tensor, labels: Tensor | None) -> Tensor | None:
+    """What a classifier says of labelled images, `[n, classes]`; None and a warning if that means nothing.
+
+    Args:
+        network: In evaluation mode.
+        images: `[n, ...]`.
+        labels: `[n]`, class indices; None if there are none.
+
+    Raises:
+        SparsityError: If the network cannot take images of this shape.
+    """
     try:
-        return _accuracy(network, images, labels)
+        return _logits(network, images, labels)
     except _NoAccuracyError as reason:
         # From one place, so that Python says it once.
         warnings.warn(f"accuracy is not measured and is left out: {reason}", stacklevel=1)
@@ -88,10 +130,10 @@ class _NoAccuracyError(Exception):
 
 
 @torch.no_grad()
-def _accuracy(network: nn.Module, images: Tensor, labels: Tensor | None) -> float:
+def _logits(network: nn.Module, images: Tensor, labels: Tensor | None) -> Tensor:
     if labels is None:
         raise _NoAccuracyError("the labels are no class indices")
-    hits = []
+    said = []
     for x, y in zip(torch.split(images, 500), torch.split(labels, 500), strict=True):
         try:
             logits = logits_of(network(x))
@@ -103,8 +145,7 @@ def _accuracy(network: nn.Module, images: Tensor, labels: Tensor | None) -> floa
             require_labels(y, logits)
         except SparsityError as error:
             raise _NoAccuracyError(str(error)) from error
-        hits.append((logits.argmax(1) == y).sum())
-    labelled = int((labels != NO_LABEL).sum())
-    if not labelled:
+        said.append(logits)
+    if not (labels != NO_LABEL).any():
         raise _NoAccuracyError("no image has a label")
-    return int(torch.stack(hits).sum()) / labelled
+    return torch.cat(said)

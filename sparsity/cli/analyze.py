@@ -18,15 +18,16 @@ from sparsity.analysis.comparison.networks import Names, comparable_groups, comp
 from sparsity.analysis.comparison.prepared import Align
 from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.landscape.curvature_summary import curvature as curvature_of
-from sparsity.analysis.output import results_folder, write_comparisons, write_json, write_topologies
+from sparsity.analysis.output import results_folder, write_comparisons, write_json, write_rows, write_topologies
 from sparsity.analysis.records import to_dict
 from sparsity.analysis.topology.network import summary, topology
 from sparsity.checkpoints.exported import is_exported
 from sparsity.checkpoints.layouts import MaskChoice
 from sparsity.checkpoints.loading import load_like
+from sparsity.cli.analyze_predictions import Predictions, predictions
 from sparsity.cli.parser import OneSentenceParser, parser_of
 from sparsity.errors import SparsityError, require_whole_number
-from sparsity.evaluation import known_accuracy, read_test_images
+from sparsity.evaluation import read_test_images
 from sparsity.graph.sample import Given, shape_by_data
 from sparsity.runs.folder import CHECKPOINTS, RunFolder
 
@@ -64,12 +65,16 @@ def analyze(
     mask: MaskChoice = "effective",
     figures: Files = "png",
     curvature: bool = False,
+    corruptions: bool = False,
 ) -> None:
     """Analyse trained networks, and compare those of one architecture pair by pair.
 
     Writes layers.csv, units.csv, summary.json and figures; for two networks and more also distances.csv
     and .json, overlaps.csv; with data also correlations and similarities of activations, what excites the first
     layers, and test accuracies.
+    and .json, overlaps.csv; with data also correlations, what excites the first layers, test accuracies, by class too,
+    how good the probabilities are, and if there are three dense networks and three pruned ones, the images on which
+    most of them disagree.
 
     Args:
         checkpoints: Files of this program, SynFlow's, Gem-Miner's, OpenLTH or others, mixed; or a run's folder.
@@ -87,6 +92,8 @@ def analyze(
         figures: Files to draw figures into: png for looking at, pdf for print, or none, which is quickest.
         curvature: Add gradient norm, top eigenvalue and trace of the loss's Hessian, sharpness, tangent kernel and
             input-output Jacobian, on the same images. Costs some hundred times what one pass of gradients does.
+        corruptions: Measure accuracy on the test images with eight corruptions of five severities too, 40 times the
+            test images.
 
     Raises:
         SparsityError: If a file cannot be read, names do not fit, or the folder is not empty.
@@ -94,6 +101,8 @@ def analyze(
     require_whole_number("images", images, at_least=1)
     if curvature and data is None:
         raise SparsityError("curvature is that of the loss on images; give data as well, for example --data MNIST")
+    if corruptions and data is None:
+        raise SparsityError("corruptions are of test images; give --data, or leave --corruptions out")
     checkpoints = [checkpoint_in(path) for path in checkpoints]
     names = _names(checkpoints, names)
     networks = {name: load_like(path, network, mask).eval() for name, path in zip(names, checkpoints, strict=True)}
@@ -104,10 +113,12 @@ def analyze(
         summaries = {name: {"checkpoint": path, **summary(topologies[name])}
                      for name, path in zip(names, checkpoints, strict=True)}  # fmt: skip
         inputs, labels = read_test_images(data)
+        said = Predictions()
         if inputs is not None:
-            for name, found in networks.items():
-                if (accuracy := known_accuracy(found, inputs, labels)) is not None:
-                    summaries[name]["test_accuracy"] = accuracy
+            dense = {name for name, found in topologies.items() if found.densities.density == 1}
+            said = predictions(networks, dense, inputs, labels, data if corruptions else None)
+            for name, numbers in said.summaries.items():
+                summaries[name] |= numbers
         seen = None if inputs is None else inputs[:images]
         if curvature and seen is not None:
             if labels is None:
@@ -120,6 +131,8 @@ def analyze(
             print("Networks of different architectures are compared among their own:", *map(list, groups), sep="\n  ")
         comparisons = [compare(group, seen, align, point, _tracked_pairs, given) for group in groups if len(group) > 1]
         write_topologies(folder, topologies)
+        for file, rows in said.tables.items():
+            write_rows(folder / file, rows)
         if comparisons:
             write_comparisons(folder, comparisons)
         write_json(folder / "summary.json", summaries)
@@ -127,7 +140,7 @@ def analyze(
             from sparsity.cli.analyze_figures import save_figures  # takes a second that `--help` should not
 
             of_groups = [{name: topologies[name] for name in group} for group in groups]
-            save_figures(folder, [figures], networks, of_groups, comparisons, seen)
+            save_figures(folder, [figures], networks, of_groups, comparisons, seen, said.exemplars)
     _print_tables(summaries, comparisons)
     print(f"written to {Path(output)}")
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sparsity.analysis.comparison.results import Comparison
 from sparsity.masks import masks
 from sparsity.plotting.catalogue import (
+    EXEMPLAR_FIGURES,
     IMAGE_FIGURES,
     SINGLE_NETWORK_FIGURES,
     TOPOLOGY_FIGURES,
@@ -32,6 +33,7 @@ def save_figures(
     groups: Sequence[Topologies],
     comparisons: Sequence[Comparison],
     images: Tensor | None,
+    exemplars: Tensor | None = None,
 ) -> None:
     """Draw and save all figures that the catalogue has for some networks.
 
@@ -42,7 +44,11 @@ def save_figures(
         groups: Their topologies, those together that can be compared.
         comparisons: Of the groups that have two networks or more.
         images: `[n, *input_shape]`, to show what excites the first layers; None, and that is left out.
+        exemplars: `[n, *input_shape]`, those that pruning makes different; None if nobody looked for them.
     """
+    if exemplars is not None and exemplars.ndim == 4 and len(exemplars):
+        for spec, figure in drawn(EXEMPLAR_FIGURES, exemplars):
+            save_figure(figure, folder / spec.name, kinds)
     figures = _figures(networks, groups, {found.names: found for found in comparisons}, images)
     for name, figure in track(figures, description="figures", transient=True):
         save_figure(figure, folder / name, kinds)

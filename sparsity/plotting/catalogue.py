@@ -299,6 +299,17 @@ IMAGE_FIGURES: list[FigureSpec[FirstLayer]] = [
 ]
 """What a network's first layer makes of images."""
 
+EXEMPLAR_FIGURES: list[FigureSpec[Tensor]] = [
+    FigureSpec(
+        name="exemplars",
+        section=None,
+        title="Images that pruning makes different",
+        caption="The first 25 on which most pruned networks disagree with most dense ones, as rows of exemplars.csv.",
+        draw=lambda images: patch_sheet(list(images[:25].numpy())) if images.shape[1] in (1, 3) else None,
+    ),
+]
+"""Of images `[n, channels, height, width]`, at least one."""
+
 ACCURACY_FIGURES: list[FigureSpec[Accuracies]] = [
     FigureSpec(
         name="accuracy",

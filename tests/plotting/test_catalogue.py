@@ -17,6 +17,7 @@ from sparsity.networks import FC
 from sparsity.plotting.catalogue import (
     ACCURACY_FIGURES,
     CURVE_FIGURES,
+    EXEMPLAR_FIGURES,
     IMAGE_FIGURES,
     PROPERTY_FIGURES,
     RANK_FIGURES,
@@ -35,7 +36,8 @@ from tests.saved_runs import save_network
 
 ALL: list[FigureSpec[Any]] = [
     *TOPOLOGY_FIGURES, *SINGLE_NETWORK_FIGURES, *comparison_figures(), *IMAGE_FIGURES, *ACCURACY_FIGURES,
-    *REAL_SIZE_FIGURES.values(), *CURVE_FIGURES, *RANK_FIGURES, *PROPERTY_FIGURES
+    *REAL_SIZE_FIGURES.values(), *CURVE_FIGURES, *RANK_FIGURES, *PROPERTY_FIGURES,
+    *EXEMPLAR_FIGURES
 ]  # fmt: skip
 
 
