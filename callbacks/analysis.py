@@ -45,8 +45,8 @@ class TopologyAnalysis(Callback):
     shape of a sample, or reachability through the network's operations is not defined.
 
     Attributes:
-        measures_at_start: Every number of the network before its first step, by name; empty if its mask was not final
-            then.
+        measures_at_start: Every number of the network before its first step, by name; empty if its density was not
+            final then.
 
     Args:
         figures: Draw figures too, which takes most of the time.

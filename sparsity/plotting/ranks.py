@@ -36,6 +36,7 @@ def critical_difference_figure(ranking: Ranking) -> Figure:
     axes.set_xticks(range(1, methods + 1))
     margin = 0.28 * (methods - 1)  # of names, on either side
     axes.set(xlim=(1 - margin, methods + margin), ylim=(below, -0.3), xlabel="mean rank (1 is the highest accuracy)")
+    axes.spines["top"].set_visible(True)
     axes.spines["top"].set_bounds(1, methods)
     for place, (name, rank) in enumerate(zip(ranking.names, ranking.ranks, strict=True)):
         is_left = place < on_the_left

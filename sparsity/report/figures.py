@@ -11,19 +11,21 @@ from typing import Any, TypeVar
 from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.topology.pooled import pooled
 from sparsity.plotting.catalogue import (
-    ACCURACY_FIGURES,
-    CURVE_FIGURES,
-    PROPERTY_FIGURES,
-    RANK_FIGURES,
-    REAL_SIZE_FIGURES,
     SINGLE_NETWORK_FIGURES,
     TOPOLOGY_FIGURES,
-    Accuracies,
     Figure,
     FigureSpec,
     Topologies,
     comparison_figures,
     drawn,
+)
+from sparsity.plotting.catalogue_of_studies import (
+    ACCURACY_FIGURES,
+    CURVE_FIGURES,
+    PROPERTY_FIGURES,
+    RANK_FIGURES,
+    REAL_SIZE_FIGURES,
+    Accuracies,
 )
 from sparsity.report.networks import Repeats, Setting, method_order, setting_labels
 from sparsity.report.properties import Properties, of_whole_networks

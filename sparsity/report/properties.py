@@ -49,7 +49,7 @@ def properties(found: Properties, settings: Mapping[Setting, Repeats]) -> list[s
             f"bootstrap intervals. Runs of a method are drawn together where there are {FEWEST_GROUPS} methods or "
             f"more, else one by one. Measures that fewer than {FEWEST_RUNS} runs have, or that are equal in all, are "
             "left out. Each interval is its own: of twenty measures that say nothing, one leaves out 0 by chance. "
-            '"At start" is before the first step, of runs whose mask was final then; the others are of the trained '
+            '"At start" is before the first step, of runs that had their density then; the others are of the trained '
             "network. A correlation is no cause: methods differ in more than what is measured."
         )
     ]

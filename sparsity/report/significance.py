@@ -86,7 +86,7 @@ def intervals_table(verdicts: Mapping[str, Verdict]) -> Table:
     ]
     caption = (
         "Mean test top-1 over seeds and where it may lie, at 95 %: by Student's t, of 20 seeds or more by the BCa "
-        "bootstrap. A dash: too few seeds, or all equal."
+        "bootstrap, cut at 0 and 100 %. A dash: too few seeds, or all equal."
     )
     return Table(caption, ("method", "at", "mean", "95 % interval"), rows, words=("method", "at"))
 
@@ -117,7 +117,9 @@ def _seeds(pair: Pair) -> list[str]:
 
 
 def _interval(interval: Interval | None) -> str:
-    return NOTHING if interval is None else f"{100 * interval.low:.2f} to {100 * interval.high:.2f} %"
+    if interval is None:
+        return NOTHING
+    return f"{100 * max(0.0, interval.low):.2f} to {100 * min(1.0, interval.high):.2f} %"
 
 
 def _p(value: float | None) -> str:

@@ -50,7 +50,7 @@ class RunSummary:
         float32_products: How coarse products of float32 numbers were allowed to be while training, see
             `sparsity.forward.float32`.
         measures_at_start: Numbers of the topology before the first step, by name, see
-            `sparsity.analysis.topology.network.measures`; empty if nobody looked, or the mask was not final then.
+            `sparsity.analysis.topology.network.measures`; empty if nobody looked, or its density was not final then.
     """
 
     method: str

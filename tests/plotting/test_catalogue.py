@@ -15,13 +15,8 @@ from sparsity.analysis.comparison.networks import compare
 from sparsity.callbacks import Random, TopologyAnalysis
 from sparsity.networks import FC
 from sparsity.plotting.catalogue import (
-    ACCURACY_FIGURES,
-    CURVE_FIGURES,
     EXEMPLAR_FIGURES,
     IMAGE_FIGURES,
-    PROPERTY_FIGURES,
-    RANK_FIGURES,
-    REAL_SIZE_FIGURES,
     SECTIONS,
     SINGLE_NETWORK_FIGURES,
     TOPOLOGY_FIGURES,
@@ -29,6 +24,13 @@ from sparsity.plotting.catalogue import (
     Topologies,
     comparison_figures,
     drawn,
+)
+from sparsity.plotting.catalogue_of_studies import (
+    ACCURACY_FIGURES,
+    CURVE_FIGURES,
+    PROPERTY_FIGURES,
+    RANK_FIGURES,
+    REAL_SIZE_FIGURES,
 )
 from sparsity.plotting.lines import layer_lines_figure
 from tests.callbacks.test_analysis import fit, small

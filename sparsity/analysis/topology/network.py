@@ -187,15 +187,19 @@ def summary(topology: Topology) -> dict[str, Any]:
 def measures(topology: Topology) -> dict[str, float]:
     """Every number that `summary` and `layer_table` have, by name.
 
-    Those of the network as in `summary`; of the masked layers `<column>, mean of layers`, `<column>, lowest layer`,
-    and `<column>/<layer>` for each. Numbers that are not defined are left out.
+    Those of the network as in `summary`; of the masked layers `<column>, mean of layers`, of counts that `summary` does
+    not have `<column>, sum of layers`, `<column>, lowest layer`, and `<column>/<layer>` for each. Numbers that are not
+    defined are left out.
     """
     found: dict[str, float] = {name: float(value) for name, value in summary(topology).items() if _is_number(value)}
     rows = [row for row in layer_table(topology) if row["masked"]]
     for column in rows[0]:
         values = {str(row["layer"]): float(value) for row in rows if _is_number(value := row[column])}  # type: ignore[arg-type]
         if values:
-            found[f"{column}, mean of layers"] = float(np.mean(list(values.values())))
+            if not all(value is None or isinstance(value, int) for value in (row[column] for row in rows)):
+                found[f"{column}, mean of layers"] = float(np.mean(list(values.values())))
+            elif column not in found:
+                found[f"{column}, sum of layers"] = sum(values.values())
             found[f"{column}, lowest layer"] = min(values.values())
             found |= {f"{column}/{layer}": value for layer, value in values.items()}
     return found

@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -92,3 +95,10 @@ def test_blur_of_one_point_is_the_gaussian() -> None:
 def test_what_cannot_be_corrupted_is_refused(pixels: torch.Tensor, name: str, severity: int, message: str) -> None:
     with pytest.raises(SparsityError, match=message):
         corrupted(pixels, name, severity)
+
+
+def test_the_guide_has_the_strengths() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "analysis.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| `(\w+)` \|[^|]*\| ([\d., ]+) \|$", guide, re.MULTILINE)
+    found = {name: tuple(map(float, strengths.split(", "))) for name, strengths in told}
+    assert found == {name: one.strengths for name, one in CORRUPTIONS.items()}

@@ -20,6 +20,8 @@ def test_measures_are_the_numbers_of_the_network_and_of_its_layers() -> None:
     assert numbers["density/fc1"] == 0.25
     assert numbers["density, mean of layers"] == pytest.approx((0.25 + 1) / 2)
     assert numbers["density, lowest layer"] == 0.25
+    assert numbers["runs, sum of layers"] == numbers["runs/fc1"] + numbers["runs/fc2"] == 1 + 3
+    assert "kept, sum of layers" not in numbers  # is kept
     assert "collapsed_layers" not in numbers  # is a list
     assert "kernel_score/fc1" not in numbers  # is not defined
     assert "masked/fc1" not in numbers  # is no number
