@@ -99,10 +99,27 @@ def test_deep_networks_leave_no_range(depth: int) -> None:
         assert found.shares["7"] == pytest.approx(np.full(16, 1 / 16))
 
 
+class _Gates(nn.Module):
+    """Products of activations, which count by degree one."""
+
+    input_shape = (5, 4)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(4, 6, 2, batch_first=True), nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.lstm(x)[0][:, -1])
+
+
 @pytest.mark.parametrize(
     "network",
-    [ResNet(8, width=3, input_shape=(1, 8, 8)), ViT(4, dim=8, depth=2, heads=2, mlp_dim=16, input_shape=(3, 8, 8))],
-    ids=["resnet", "vit"],
+    [
+        ResNet(8, width=3, input_shape=(1, 8, 8)),
+        ViT(4, dim=8, depth=2, heads=2, mlp_dim=16, input_shape=(3, 8, 8)),
+        _Gates(),
+    ],
+    ids=["resnet", "vit", "lstm"],
 )
 def test_the_l1_norm_is_synaptic_flow_without_biases(network: nn.Module) -> None:
     network = sparse(network.eval())
