@@ -47,8 +47,14 @@ def everything(folder: Path) -> dict[str, bytes | None]:
     return {str(path): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
 
 
-@pytest.mark.parametrize("output", ["out", "kept/out", "kept/a/b/c", "empty"])
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("of somebody else's code")])
+@pytest.mark.parametrize(
+    ("output", "error"),
+    [
+        ("out", OSError(28, "No space left on device")),
+        ("kept/a/b/c", ValueError("of somebody else's code")),
+        ("empty", OSError(28, "No space left on device")),
+    ],
+)
 @pytest.mark.parametrize(("command", "place"), [(name, p) for name, (_, places) in COMMANDS.items() for p in places])
 def test_what_fails_on_the_way_leaves_no_folder_and_no_file(
     command: str,

