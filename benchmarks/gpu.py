@@ -36,6 +36,7 @@ from sparsity.networks import FC, ResNet20
 from sparsity.pruning.drop_and_grow import drop_and_grow
 from sparsity.pruning.iterative import prune_iteratively
 from sparsity.pruning.saliency import SynapticFlow
+from sparsity.trainer.captured import cuda_graph
 
 DENSITY = 0.1
 
@@ -209,7 +210,7 @@ def by_hand(
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
-    run = graph_of(step) if captured else step
+    run = cuda_graph(step) if captured else step
 
     def epoch() -> int:
         order = torch.randperm(len(labels), device=device)
@@ -227,19 +228,6 @@ def rate_of(epoch: Callable[[], int]) -> float:
     start = time.perf_counter()
     done = epoch()
     return done / (time.perf_counter() - start)
-
-
-def graph_of(step: Callable[[], None]) -> Callable[[], Any]:
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            step()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
-    return graph.replay
 
 
 @contextlib.contextmanager

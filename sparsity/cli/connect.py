@@ -20,6 +20,7 @@ from sparsity.cli.analyze import checkpoint_in
 from sparsity.cli.parser import OneSentenceParser, add_options_of, command_parser
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.evaluation import read_test_images, read_training_images
+from sparsity.graph.sample import shape_by_data
 from sparsity.runs.folder import runs_below
 
 Alignments = Literal["none", "weights", "activations"]
@@ -88,12 +89,14 @@ def connect(
         if inputs is None or labels is None:
             raise SparsityError("loss and accuracy are measured on test images with class indices; give such data")
         inputs, labels = inputs[:images], labels[:images]
-        statistics = read_training_images(data, _IMAGES_FOR_STATISTICS) if has_statistics(a) else None
+        needed = has_statistics(a) or align == "activations"
+        training = read_training_images(data, _IMAGES_FOR_STATISTICS) if needed else None
+        statistics = training if has_statistics(a) else None
         paths = {"given order": linear_path(a, b, inputs, labels, points, statistics)}
         summary: dict[str, Any] = {"checkpoints": checkpoints}
         if align != "none":
-            seen = read_training_images(data, _IMAGES_TO_ALIGN_BY) if align == "activations" else None
-            shape = input_shape if input_shape is not None else getattr(data, "input_shape", None)
+            seen = training[:_IMAGES_TO_ALIGN_BY] if training is not None else None
+            shape = input_shape if input_shape is not None else shape_by_data(data, [a, b])
             found = find_alignment(a, b, align, seen, shape)
             summary["cosine"] = {"given order": found.similarity_before, "aligned": found.similarity}
             paths["aligned"] = linear_path(a, apply(b, found), inputs, labels, points, statistics)

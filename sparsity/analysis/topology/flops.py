@@ -1,11 +1,12 @@
 """Multiply-adds of one sample, dense or of the kept weights only."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from torch import nn
 
+from sparsity.analysis.topology.left_out import known
 from sparsity.errors import SparsityError
 from sparsity.graph.layers import parameter_names, without_parametrisations
 from sparsity.graph.multiply_adds import activation_products, positions, weight_products
@@ -74,9 +75,4 @@ def known_multiply_adds(network: nn.Module, input_shape: Given = None) -> Multip
         network: Any network; left unchanged.
         input_shape: As in `multiply_adds`.
     """
-    try:
-        return multiply_adds(network, input_shape)
-    except SparsityError as error:
-        # From one place, so that Python says it once.
-        warnings.warn(f"the multiply-adds are not known and are left out: {error}", stacklevel=1)
-    return None
+    return known("multiply-adds", partial(multiply_adds, network, input_shape))

@@ -1,13 +1,13 @@
 """Paths from input to output: how many there are, path norms, and what share of them each unit carries."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
 
-from sparsity.errors import SparsityError
+from sparsity.analysis.topology.left_out import known
 from sparsity.graph.layers import analysed, parameter_names, without_parametrisations
 from sparsity.graph.linearised import linearised
 from sparsity.graph.paths import path_sum
@@ -69,9 +69,4 @@ def known_paths(network: nn.Module, input_shape: Given = None) -> Paths | None:
         network: Any network; left unchanged.
         input_shape: As in `paths`.
     """
-    try:
-        return paths(network, input_shape)
-    except SparsityError as error:
-        # From one place, so that Python says it once.
-        warnings.warn(f"the paths are not known and are left out: {error}", stacklevel=1)
-    return None
+    return known("paths", partial(paths, network, input_shape))
