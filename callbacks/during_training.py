@@ -26,7 +26,7 @@ from sparsity.pruning.groups import fan_ins
 from sparsity.pruning.iterative import scheduled_count
 from sparsity.pruning.rescale import rescale_to_kept_fan_in
 from sparsity.pruning.saliency import Saliency, magnitude_saliency, random_saliency, sums_are_finite
-from sparsity.pruning.schedules import Schedule, cosine_decay
+from sparsity.pruning.schedules import Decline, cosine_decay
 from sparsity.pruning.selection import Selection
 from sparsity.pruning.structured_moves import drop_and_grow_fan_in, drop_and_grow_n_m
 from sparsity.pruning.whole_units import removable_rows
@@ -306,10 +306,10 @@ class SparseTraining(PruneDuringTraining):
 
     @override
     def count(
-        self, network: nn.Module, step: int = 1, steps: int = 1, schedule: Schedule = "exponential"
+        self, network: nn.Module, step: int = 1, steps: int = 1, decline: Decline = "exponential"
     ) -> int | Mapping[str, int]:
         # Whatever the network kept before: a mask that moves may grow.
-        return scheduled_count(network, step, steps, self.density, schedule, self._layer_densities)
+        return scheduled_count(network, step, steps, self.density, decline, self._layer_densities)
 
     @override
     def initial_mask(self, network: nn.Module) -> Mask:

@@ -31,7 +31,9 @@ class GemMiner(ScoreSearch):
 
     The search trains one score per weight and leaves the weights as they are. A forward pass uses the weights whose
     score rounds to 1; every `period` epochs those with the lowest scores are cut for good, so that the density falls
-    exponentially to its target. Then scores become masks and the module's own optimizer trains the weights.
+    exponentially to its target: each cut takes the same share of those left, rounded up as in the authors' program, and
+    the last one leaves exactly what was asked. Then scores become masks, and the module's own optimizer trains the
+    weights.
 
     Args:
         search_epochs: Epochs of the search; the rest of `trainer.max_epochs` finetunes. Default: half of them.
@@ -44,8 +46,11 @@ class GemMiner(ScoreSearch):
         score_init: How scores start: uniform, half (0.5), bernoulli (0 or 1), bimodal Beta(0.1, 0.1),
             skew Beta(1, 5).
         rounding: `naive` uses weights with a score above 0.5, `bernoulli` draws each weight with its score as
-            probability for every batch; evaluation is always naive.
-        rounding_noise: Fraction of the rounded scores turned round at random for every batch, in [0, 1].
+            probability for every batch; evaluation is always naive. That is stochastic rounding while searching; the
+            authors' program always searches by `naive`, and draws only when it evaluates or, without restoring, when
+            it begins to finetune.
+        rounding_noise: Fraction of the rounded scores turned round at random for every batch, in [0, 1]; the authors'
+            program adds normal noise to scores instead, and only when it evaluates.
         restore: Keep exactly the density asked, also weights whose score rounds to 0 in the end, as the paper's
             programs do. False drops them, and the density reached is lower than asked.
         invert: Cut the highest scores instead of the lowest, a sanity check of the paper.
@@ -126,7 +131,7 @@ class GemMiner(ScoreSearch):
     @override
     def prune_step(self, trainer: pl.Trainer, search: FlatScores) -> None:
         network = search.network
-        count = self.count(network, self._cuts_done, self._plan.cuts)
+        count = self.count(network, self._cuts_done, self._plan.cuts, "cuts")
         saliency = search.by_layer(search.scores.detach().abs() * (-1 if self.invert else 1))
         mask = self.highest(network, saliency, count)
         self._refuse_dead_layers(trainer, mask)

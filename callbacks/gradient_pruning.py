@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_info
@@ -18,7 +18,7 @@ from sparsity.callbacks.network import network_of
 from sparsity.callbacks.training_step import training_step_loss
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.forward.tensors import tensors_in
-from sparsity.pruning.saliency import Loss, Saliency, cross_entropy, grasp_saliency, snip_saliency
+from sparsity.pruning.saliency import Loss, Mode, Saliency, cross_entropy, grasp_saliency, snip_saliency
 
 
 @dataclass(kw_only=True, eq=False)
@@ -52,6 +52,11 @@ class PruneByGradient(PruneBeforeTraining):
         super().__post_init__()
         require_whole_number("samples_per_class", self.samples_per_class, at_least=1)
 
+    @property
+    def loss_mode(self) -> Mode:
+        """In which the network computes the loss."""
+        return "train"
+
     @abstractmethod
     def score(self, network: nn.Module, loss: Loss, average: Callable[[Tensor], Tensor]) -> Saliency:
         """The saliency by a loss of the network; `average` takes the mean of a gradient over processes."""
@@ -77,7 +82,7 @@ class PruneByGradient(PruneBeforeTraining):
         self._say(f"{type(pl_module).__name__}.training_step for the first batch{_size(batch, trainer.world_size)}")
 
         def by_training_step(network: nn.Module) -> Saliency:
-            with training_step_loss(trainer, pl_module, batch) as loss:
+            with training_step_loss(trainer, pl_module, batch, self.loss_mode) as loss:
                 return self.score(network, loss, average)
 
         return by_training_step
@@ -97,18 +102,40 @@ def _size(batch: Any, processes: int) -> str:
 class SNIP(PruneByGradient):
     """Keeps the weights that the loss is most sensitive to, `|dL/dw * w|` (Lee et al. 2019).
 
+    As published it cuts once. With more `iterations` a weight that was cut stays cut.
+
+    Args:
+        mode: In which the network computes the loss: `eval` (its authors' program, and that of SynFlow's authors), or
+            `train`, with the batch's own statistics in BatchNorm and with dropout; another mask altogether.
+
     Example:
         >>> trainer = pl.Trainer(callbacks=[SNIP(density=0.05, samples_per_class=5)])
     """
 
+    mode: Mode = "eval"
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mode not in get_args(Mode):
+            raise SparsityError(f"mode is {' or '.join(get_args(Mode))}, not {self.mode!r}")
+
+    @property
+    @override
+    def loss_mode(self) -> Mode:
+        return self.mode
+
     @override
     def score(self, network: nn.Module, loss: Loss, average: Callable[[Tensor], Tensor]) -> Saliency:
-        return snip_saliency(network, loss, average)
+        return snip_saliency(network, loss, average, self.loss_mode)
 
 
 @dataclass(kw_only=True, eq=False)
 class GraSP(PruneByGradient):
     """Keeps the weights that preserve the flow of gradients, the highest `w * Hg` (Wang et al. 2020).
+
+    The loss is that of training mode, as in the authors' program. As published it cuts once. With more `iterations` a
+    weight that was cut stays cut, and the flow is that of the weights that are left.
 
     Args:
         temperature: Divides the logits of a classifier, above 0 (Wang et al. use 200); a loss that is the module's own

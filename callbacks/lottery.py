@@ -19,7 +19,7 @@ from sparsity.forward.non_finite import layer_in_words
 from sparsity.masks import density, mask_keys
 from sparsity.pruning.saliency import magnitude_saliency
 
-Rewind = Literal["init", "learning_rate"]
+Rewind = Literal["init", "learning_rate", "finetune"]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -36,7 +36,8 @@ class IterativeMagnitude(PruningCallback):
             Carbin do, but at most what leaves every training two epochs.
         rewind: To `init` (Frankle & Carbin 2019), to the state after so many optimizer steps (an integer; Frankle et
             al. 2020), or of the `learning_rate` alone, the weights staying as trained (Renda et al. 2020). Data come
-            in the order that followed that state, if they are from a data module of this package.
+            in the order that followed that state, if they are from a data module of this package. `finetune` rewinds
+            nothing: weights and schedule go on from where they are, at the last rate of a MultiStepLR.
 
     Raises:
         SparsityError: If an argument is out of its range; before training if the epochs do not suffice.
@@ -73,7 +74,17 @@ class IterativeMagnitude(PruningCallback):
     @property
     @override
     def supports_ablation(self) -> bool:
-        return self.rewind != "learning_rate"
+        return self._rewinds_weights
+
+    @property
+    def _rewinds_weights(self) -> bool:
+        return self.rewind not in ("learning_rate", "finetune")
+
+    @property
+    def _rewind_in_words(self) -> str:
+        if self.rewind == "finetune":
+            return "finetuning"
+        return f"rewinding to {self.rewind if isinstance(self.rewind, str) else f'step {self.rewind}'}"
 
     def make_plan(self, max_epochs: int | None) -> "TicketPlan":
         """Divide a run into rounds.
@@ -103,7 +114,7 @@ class IterativeMagnitude(PruningCallback):
             self._require_initial_weights(network_of(pl_module))
             rank_zero_info(
                 f"IterativeMagnitude: {self._plan.rounds} cuts between trainings of {self._plan.epochs} epochs, "
-                f"rewinding to {self.rewind if isinstance(self.rewind, str) else f'step {self.rewind}'}"
+                f"{self._rewind_in_words}"
             )
 
     def _require_reachable_step(self, trainer: pl.Trainer, plan: "TicketPlan") -> None:
@@ -139,7 +150,7 @@ class IterativeMagnitude(PruningCallback):
     ) -> None:
         step = self.rewind if isinstance(self.rewind, int) else 0
         if self._origin is None and trainer.global_step >= step:
-            weights = {} if self.rewind == "learning_rate" else _tensors(network_of(pl_module))
+            weights = _tensors(network_of(pl_module)) if self._rewinds_weights else {}
             self._origin = _state(trainer, weights, batch_idx)
 
     @override
@@ -161,9 +172,11 @@ class IterativeMagnitude(PruningCallback):
 
     def _prune_step(self, trainer: pl.Trainer, network: nn.Module, origin: dict[str, Any]) -> None:
         self._cuts_done += 1
-        count = self.count(network, self._cuts_done, self._plan.rounds)
+        count = self.count(network, self._cuts_done, self._plan.rounds, "cuts")
         mask = self.highest(network, magnitude_saliency(network), count)
-        if self.rewind != "learning_rate":
+        if self.rewind == "finetune":
+            origin = _state(trainer, {}, 0)
+        if self._rewinds_weights:
             network.load_state_dict(origin["network"], strict=False)
         if self.is_final:
             self.commit_mask(trainer, mask)

@@ -24,7 +24,7 @@ from sparsity.pruning.iterative import scheduled_count
 from sparsity.pruning.pattern import Pattern, Selector, exceptions, selector
 from sparsity.pruning.rescale import rescale_to_kept_fan_in
 from sparsity.pruning.saliency import Saliency
-from sparsity.pruning.schedules import Schedule
+from sparsity.pruning.schedules import Decline
 from sparsity.pruning.selection import select
 from sparsity.trainer.internals import averages_buffers
 
@@ -194,10 +194,10 @@ class PruningCallback(KeepMasks, ABC):
             raise SparsityError("the ablation invert keeps what was pruned, and density 1 prunes nothing; lower it")
 
     def count(
-        self, network: nn.Module, step: int = 1, steps: int = 1, schedule: Schedule = "exponential"
+        self, network: nn.Module, step: int = 1, steps: int = 1, decline: Decline = "exponential"
     ) -> int | Mapping[str, int]:
         """How many weights are kept after `step` of `steps`: of the network, or of each layer by the allocation."""
-        return scheduled_count(network, step, steps, self.density, schedule, self._layer_densities, self._kept_at_start)
+        return scheduled_count(network, step, steps, self.density, decline, self._layer_densities, self._kept_at_start)
 
     def highest(self, network: nn.Module, saliency: Saliency, count: int | Mapping[str, int]) -> dict[str, Tensor]:
         """The masks that keep the highest of the weights kept now; says if a lot had to choose."""

@@ -17,7 +17,7 @@ from sparsity.errors import SparsityError
 from sparsity.forward.passes import substituted
 from sparsity.forward.restoring import restored
 from sparsity.graph.sample import Given
-from sparsity.pruning.saliency import Loss
+from sparsity.pruning.saliency import Loss, Mode
 from sparsity.seeding import unmoved_randomness
 from sparsity.trainer.internals import step_arguments
 
@@ -26,17 +26,21 @@ _HOOKS = ("on_fit_start", "on_train_start", "on_train_epoch_start", "on_train_ba
 
 
 @contextmanager
-def training_step_loss(trainer: pl.Trainer, module: pl.LightningModule, batch: Any) -> Iterator[Loss]:
+def training_step_loss(
+    trainer: pl.Trainer, module: pl.LightningModule, batch: Any, mode: Mode = "train"
+) -> Iterator[Loss]:
     """What `training_step` returns for a batch, with all else that it does put aside.
 
-    It is evaluated in the modes that the module has, and in full precision also where training mixes precisions:
-    without a scaler the gradients of half precision vanish. What it logs goes nowhere; the module and the batch are
-    `restored` in the end. Where the step fails and the module has hooks that come before it, those are called first.
+    It is evaluated in the modes that the module has, or in evaluation mode, and in full precision also where training
+    mixes precisions: without a scaler the gradients of half precision vanish. What it logs goes nowhere; the module and
+    the batch are `restored` in the end. Where the step fails and the module has hooks that come before it, those are
+    called first.
 
     Args:
         trainer: In a fit that has not begun.
         module: Of the fit, with automatic optimisation.
         batch: On the device.
+        mode: `train` for the modes that the module has, each part its own; `eval` for all parts in evaluation mode.
 
     Yields:
         The loss; raises SparsityError if there is none.
@@ -59,7 +63,7 @@ def training_step_loss(trainer: pl.Trainer, module: pl.LightningModule, batch: A
 
         def loss() -> Tensor:
             for part, training in modes.items():
-                part.training = training
+                part.training = training and mode == "train"
             # A weight of the network may have other places in the module.
             stand_ins: dict[Tensor, Tensor] = dict(zip(parameters, network.parameters(), strict=True))
             until_scored.enter_context(substituted(module, stand_ins))

@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import pytorch_lightning as pl
 import torch
@@ -22,10 +22,11 @@ from sparsity.checkpoints.named import network_named_by, optimizer_named_by, sch
 from sparsity.checkpoints.reading import read_checkpoint
 from sparsity.checkpoints.starting import load_weights
 from sparsity.diagnosis import blaming
-from sparsity.errors import SparsityError
+from sparsity.errors import SparsityError, require_whole_number
 from sparsity.forward.labels import NO_LABEL, require_labels
 from sparsity.forward.passes import refuse
 from sparsity.forward.tensors import logits_of
+from sparsity.learning_rate import Interval, scale_to_batch, warmup
 from sparsity.masks import add_masks
 from sparsity.metrics import ClassificationTotals
 
@@ -44,7 +45,11 @@ class SparseClassifier(pl.LightningModule):
     Args:
         network: Maps images `[batch, channels, height, width]` to logits `[batch, classes]`.
         optimizer: Makes the optimizer from parameters. Default: SGD with lr 0.1.
-        lr_scheduler: Makes the learning rate's schedule, stepped every epoch. Default: constant.
+        lr_scheduler: Makes the learning rate's schedule. Default: constant.
+        lr_interval: Whether the schedule counts epochs or optimizer steps.
+        warmup_steps: The learning rate rises linearly over so many first steps, besides its schedule; 0 for none.
+        lr_batch_size: The learning rate is for steps of so many images, and is scaled in proportion to those that a
+            step has on all processes. Default: it is taken as it is.
         label_smoothing: Share of the target spread over all classes, in [0, 1].
         decay_all: Let weight decay act on biases and normalisation layers too, not on weights alone.
         exclude: Names of weights that stay dense and do not count, or patterns of them such as `*.downsample.*`.
@@ -67,6 +72,9 @@ class SparseClassifier(pl.LightningModule):
         network: nn.Module,
         optimizer: OptimizerCallable | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
+        lr_interval: Interval = "epoch",
+        warmup_steps: int = 0,
+        lr_batch_size: int | None = None,
         label_smoothing: float = 0.0,
         decay_all: bool = False,
         exclude: Sequence[str] = (),
@@ -79,6 +87,11 @@ class SparseClassifier(pl.LightningModule):
         super().__init__()
         if not 0 <= label_smoothing <= 1:
             raise SparsityError(f"label_smoothing is a fraction in [0, 1], not {label_smoothing}")
+        require_whole_number("warmup_steps", warmup_steps, at_least=0)
+        if lr_batch_size is not None:
+            require_whole_number("lr_batch_size", lr_batch_size, at_least=1)
+        if lr_interval not in get_args(Interval):
+            raise SparsityError(f"lr_interval is {' or '.join(get_args(Interval))}, not {lr_interval!r}")
         # From the command line these are what the YAML said, and `load_from_checkpoint` rebuilds the network from it;
         # in a script they are objects that do not belong into a checkpoint.
         from_command_line = _given_hyperparameters.get() is not None
@@ -89,6 +102,9 @@ class SparseClassifier(pl.LightningModule):
         self.network = network
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
+        self.lr_interval = lr_interval
+        self.warmup_steps = warmup_steps
+        self.lr_batch_size = lr_batch_size
         self.label_smoothing = label_smoothing
         self.decay_all = decay_all
         self.channels_last = channels_last
@@ -264,13 +280,18 @@ class SparseClassifier(pl.LightningModule):
             if self.lr_scheduler is not None:
                 _try_out(self.lr_scheduler(self._make_optimizer()))
             optimizer = self._make_optimizer()
+            if self.lr_batch_size is not None:
+                scale_to_batch(optimizer, self.trainer, self.lr_batch_size)
             scheduler = self.lr_scheduler(optimizer) if self.lr_scheduler is not None else None
-        if scheduler is None:
-            return optimizer
-        config: dict[str, Any] = {"scheduler": scheduler}
-        if isinstance(scheduler, ReduceLROnPlateau):
-            config["monitor"] = getattr(scheduler, "monitor", "val/loss")
-        return {"optimizer": optimizer, "lr_scheduler": config}
+        schedules: list[dict[str, Any]] = []
+        if scheduler is not None:
+            schedules.append({"scheduler": scheduler, "interval": self.lr_interval})
+            if isinstance(scheduler, ReduceLROnPlateau):
+                schedules[0]["monitor"] = getattr(scheduler, "monitor", "val/loss")
+        if self.warmup_steps:
+            rising = warmup(optimizer, self.warmup_steps, scheduler)
+            schedules.append({"scheduler": rising, "interval": "step", "name": "warmup"})
+        return ([optimizer], schedules) if schedules else optimizer
 
     def _make_optimizer(self) -> Optimizer:
         make = self.optimizer or _default_optimizer

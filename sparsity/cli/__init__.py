@@ -16,6 +16,7 @@ COMMANDS = {
     "convert": "Turn another program's checkpoint into one of ours.",
     "export": "Write a network as a smaller equal one, in a format that other programs read.",
     "report": "Write one page on studies, runs and published networks.",
+    "reproduce": "Run what published figures need, compare, and write a page of all of them.",
     "study": "Run a grid of fits side by side, and write tables of results.",
 }
 """Those that run without a Trainer, and what they do: `sparsity.cli.NAME` has a `parser` and a `run`."""

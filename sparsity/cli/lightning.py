@@ -75,7 +75,7 @@ class SparsityCLI(LightningCLI):
         )
         parser.add_argument(
             "--ablation",
-            type=Ablation,
+            type=Ablation | None,
             help="Break the mask that the pruner found before its weights train, as a control.",
         )
         parser.add_argument(

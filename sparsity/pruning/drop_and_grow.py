@@ -20,7 +20,7 @@ def drop_and_grow(weights: Mapping[str, Tensor], growth: Saliency, mask: Mask, f
         weights: By layer name.
         growth: Which pruned weights to grow: magnitudes of the dense gradient for RigL, random numbers for SET.
         mask: The weights kept now.
-        fraction: Of each layer's kept weights, in [0, 1]; rounded to whole weights.
+        fraction: Of each layer's kept weights, in [0, 1]; rounded down, as in the authors' program.
 
     Returns:
         Masks with as many kept weights per layer as before, and which of the weights that grew a lot chose.
@@ -40,13 +40,13 @@ def dropped(weights: Mapping[str, Tensor], mask: Mask, fraction: float) -> Itera
     Args:
         weights: By layer name.
         mask: The weights kept now.
-        fraction: Of each layer's kept weights that is dropped, in [0, 1]; rounded to whole weights.
+        fraction: Of each layer's kept weights that is dropped, in [0, 1]; rounded down, as in the authors' program.
 
     Yields:
         The layer's name, what stays, bool, and how many weights were dropped.
     """
     counts = torch.stack([m.sum() for m in mask.values()]).tolist()
     for (name, m), kept in zip(mask.items(), counts, strict=True):
-        moved = round(fraction * kept)
+        moved = int(fraction * kept)
         if moved and kept < m.numel():
             yield name, top_k(weights[name].abs().flatten(), kept - moved, m.flatten()).view_as(m), moved

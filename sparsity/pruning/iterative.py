@@ -10,7 +10,7 @@ from sparsity.masks import kept, masked_weights, masks, set_mask, sizes
 from sparsity.pruning.allocation import LayerDensities, allocate
 from sparsity.pruning.pattern import Selector
 from sparsity.pruning.saliency import Saliency
-from sparsity.pruning.schedules import Schedule, scheduled_density
+from sparsity.pruning.schedules import Decline, Schedule, scheduled_kept
 from sparsity.pruning.selection import Selection, select
 
 
@@ -90,21 +90,22 @@ def scheduled_count(
     step: int,
     steps: int,
     density: float,
-    schedule: Schedule,
+    decline: Decline,
     allocation: LayerDensities | None,
     start: Mapping[str, int] | None = None,
 ) -> int | Mapping[str, int]:
     """How many weights are kept after a step: of the network, or of each layer by an allocation.
 
-    The last step is exact: `round(density * N)` weights together. Every layer falls by the schedule from the density
-    that it starts with to its own final density, so that none has to grow on the way.
+    The last step is exact: `round(density * N)` weights together; the numbers before it are those of `scheduled_kept`.
+    Every layer falls from the density that it starts with to its own final density, so that none has to grow on the
+    way.
 
     Args:
         network: A network with masks.
         step: In [0, steps].
         steps: At least 1.
         density: The final density, in (0, 1].
-        schedule: How density falls.
+        decline: How the number falls.
         allocation: How the kept weights are spread over layers in the end; None for one count of the network.
         start: How many weights each layer kept before; by default all.
 
@@ -120,11 +121,11 @@ def scheduled_count(
             f"(density {available / total:.6g}); ask for less"
         )
     if allocation is None:
-        return round(scheduled_density(step, steps, density, schedule, available / total) * total)
+        return scheduled_kept(step, steps, total, density, decline, available / total)
     finally_kept = allocate(network, density, allocation, start)
     if step == steps:
         return finally_kept
     return {
-        name: round(scheduled_density(step, steps, finally_kept[name] / size, schedule, start[name] / size) * size)
+        name: scheduled_kept(step, steps, size, finally_kept[name] / size, decline, start[name] / size)
         for name, size in layer_sizes.items()
     }

@@ -1,7 +1,8 @@
 """Saliencies: one number per weight that says how much a pruning method wants to keep it."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,8 @@ from sparsity.seeding import derive_seed, named_generator
 Saliency = Mapping[str, Tensor]
 """One tensor per masked layer, shaped like its weight, keyed by layer name; the highest are kept."""
 
+Mode = Literal["eval", "train"]
+"""In which a network computes: normalisation by running statistics and no dropout, or as while it trains."""
 
 _INDEPENDENT = "the loss does not depend on the masked weights"
 
@@ -113,16 +116,17 @@ def cross_entropy(network: nn.Module, images: Tensor, labels: Tensor, temperatur
 
 
 def snip_saliency(
-    network: nn.Module, loss: Loss, average: Callable[[Tensor], Tensor] = unaveraged
+    network: nn.Module, loss: Loss, average: Callable[[Tensor], Tensor] = unaveraged, mode: Mode = "eval"
 ) -> dict[str, Tensor]:
     """Sensitivity of the loss to each connection, `|dL/dw * w|` (Lee et al. 2019, eq. 6).
-
-    The loss is evaluated in training mode; layers that draw numbers there get the same ones in every call.
 
     Args:
         network: A network with masks, left unchanged (weights, buffers, modes, gradients), as is the random state.
         loss: Of the network, for example `partial(cross_entropy, network, images, labels)`.
         average: Takes the mean of a gradient over processes.
+        mode: In which the loss is evaluated: `eval` as in the programs of Lee et al. and of Tanaka et al., `train` as
+            in many others. On networks with BatchNorm the masks of the two have less than half of their weights in
+            common. Layers that draw numbers in training get the same ones in every call.
 
     Returns:
         One non-negative tensor per masked layer.
@@ -131,7 +135,7 @@ def snip_saliency(
         NonFiniteError: Names the first layer whose saliency is NaN or infinite.
         SparsityError: If the loss is not one number, or does not depend on the masked weights.
     """
-    with _training_loss(network, loss) as (value, weights):
+    with _differentiable(network, loss, mode) as (value, weights):
         gradients = _gradients(value, weights)
     saliency = {name: (average(gradients[name]) * weight.detach()).abs() for name, weight in weights.items()}
     require_finite(saliency, "SNIP")
@@ -158,7 +162,7 @@ def grasp_saliency(
         NonFiniteError: Names the first layer whose saliency is NaN or infinite.
         SparsityError: If the loss is not one number, or does not depend on the masked weights, or has no curvature.
     """
-    with twice_differentiable(), _training_loss(network, loss) as (value, weights):
+    with twice_differentiable(), _differentiable(network, loss, "train") as (value, weights):
         gradients = _gradients(value, weights, create_graph=True)
         # Pruned weights do not train: the flow to preserve is that of the sparse network, over its kept weights only.
         kept = {name: average(gradients[name].detach()) * mask for name, mask in masks(network).items()}
@@ -258,8 +262,8 @@ def require_finite(saliency: Saliency, method: str = "") -> None:
 
 
 @contextmanager
-def _training_loss(network: nn.Module, loss: Loss) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-    """A loss in training mode and the masked layers' weights that it depends on, to be differentiated within.
+def _differentiable(network: nn.Module, loss: Loss, mode: Mode) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """A loss in a mode and the masked layers' weights that it depends on, to be differentiated within.
 
     A forward pass may be run again on the way back, so everything stays substituted until the end.
     """
@@ -268,7 +272,10 @@ def _training_loss(network: nn.Module, loss: Loss) -> Iterator[tuple[Tensor, dic
     stand_ins: dict[Tensor, Tensor] = {parameter: parameter.detach() for parameter in network.parameters()}
     stand_ins |= {weight: weights[name] for name, weight in own.items()}
     seed = derive_seed("training mode of a saliency")
-    with in_mode(network, training=True), substituted(network, stand_ins), torch.enable_grad():
+    recurrent = any(isinstance(module, nn.RNNBase) for module in network.modules())
+    # cuDNN differentiates recurrent layers in training mode only.
+    kernels = torch.backends.cudnn.flags(enabled=False) if recurrent and mode == "eval" else nullcontext()
+    with in_mode(network, mode == "train"), substituted(network, stand_ins), torch.enable_grad(), kernels:
         torch.manual_seed(seed)
         value = loss()
         if value.numel() != 1:

@@ -4,6 +4,8 @@ import math
 from typing import Literal
 
 Schedule = Literal["exponential", "linear", "cubic"]
+Decline = Literal[Schedule, "cuts"]
+"""How the number of kept weights falls: along a schedule, or by cuts of an equal share."""
 
 
 def scheduled_density(
@@ -27,6 +29,38 @@ def scheduled_density(
     if schedule == "linear":
         return start - (start - density) * progress
     return float(density + (start - density) * (1 - progress) ** 3)
+
+
+def scheduled_kept(
+    step: int, steps: int, size: int, density: float, decline: Decline = "exponential", start: float = 1.0
+) -> int:
+    """How many of `size` weights are kept after a step: `round(density * size)` after the last.
+
+    Before, each method has the number that its authors' program has, since one weight more or less changes what is
+    scored next, and so the mask: `exponential` and `linear` keep `size - int((1 - d) size)` at density d (Tanaka et
+    al. 2020), `cubic` the rounded number (Zhu & Gupta 2017), and each of the `cuts` takes `ceil(rate * kept)`, where
+    `rate = 1 - (density / start) ** (1 / steps)` (Sreenivasan et al. 2022; OpenLTH).
+
+    Args:
+        step: In [0, steps].
+        steps: At least 1.
+        size: Of the layer, or of the network.
+        density: The final density, in [0, start].
+        decline: How the number falls.
+        start: The density before.
+    """
+    first, last = round(start * size), round(density * size)
+    if step == steps:
+        return last
+    if decline == "cuts":
+        rate = 1 - (density / start) ** (1 / steps) if start else 0.0
+        count = first
+        for _ in range(step):
+            count -= math.ceil(rate * count)
+    else:
+        reached = scheduled_density(step, steps, density, decline, start)
+        count = round(reached * size) if decline == "cubic" else size - int((1 - reached) * size)
+    return min(max(count, last), first)
 
 
 def cosine_decay(step: int, steps: int) -> float:

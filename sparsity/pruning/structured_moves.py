@@ -25,7 +25,7 @@ def drop_and_grow_n_m(
         weights: By name.
         growth: Which pruned weights to grow.
         mask: With n of each m; where m does not divide the inputs, as `NMSelector` keeps them.
-        fraction: Of each layer's kept weights, in [0, 1]; rounded to whole weights.
+        fraction: Of each layer's kept weights, in [0, 1]; rounded down.
         n: In [1, m).
         m: At least 2.
     """
@@ -57,7 +57,7 @@ def drop_and_grow_fan_in(
         weights: By name.
         growth: Which pruned weights to grow.
         mask: With as many kept weights in all units that are not ablated; others have none.
-        fraction: Of each layer's kept weights, in [0, 1]; rounded to whole weights.
+        fraction: Of each layer's kept weights, in [0, 1]; rounded down.
         fan_ins: How many inputs each unit has before any is ablated.
         ablation_threshold: The authors' gamma_sal, in [0, 1]; 0 ablates none.
         may_go: Bool `[units]` by name, the units that may be ablated; of layers that are not there, none.

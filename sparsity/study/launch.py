@@ -23,6 +23,8 @@ from sparsity.study.places import cores
 from sparsity.study.results import run_row, seed_means, summary_table, write_results
 from sparsity.study.running import Ended, Run, folder_for, status
 
+Engine = Literal["local", "ray"]
+
 Resolve = Callable[[Sequence[str]], str]
 """From the arguments of `sparsity fit` to the complete config as YAML; raises `SparsityError` for wrong ones."""
 
@@ -31,7 +33,7 @@ def study(
     resolve: Resolve,
     config: str,
     output: str | None = None,
-    engine: Literal["local", "ray"] = "local",
+    engine: Engine = "local",
     jobs: int | None = None,
     address: str | None = None,
     dry_run: bool = False,
@@ -64,13 +66,49 @@ def study(
             print(f"{found[run.folder]:12}{run.folder.name}")
         print(_counts(found.values()))
         return
+    due = [run for run in runs if found[run.folder] != "finished"]
+    errors = go_on(file, folder, runs, due, engine, jobs, address)
+    rows = [row for run in runs if (row := run_row(run, errors.get(run.folder)))]
+    print(summary_table(seed_means(rows, list(runs[0].axes)), list(runs[0].axes)), end="")
+    print(f"{len(runs) - len(errors)} of {len(runs)} runs finished; tables in {folder}")
+    if errors:
+        sys.exit(1)
+
+
+def go_on(
+    file: Path,
+    folder: Path,
+    runs: Sequence[Run],
+    due: Sequence[Run],
+    engine: Engine = "local",
+    jobs: int | None = None,
+    address: str | None = None,
+) -> dict[Path, str]:
+    """Run some of a study's runs, or go on with them, and write the tables of all that have ended.
+
+    Interrupted, it says so and ends the process.
+
+    Args:
+        file: The study's.
+        folder: The study's.
+        runs: All of the study.
+        due: Those to run.
+        engine: As in `study`.
+        jobs: As in `study`.
+        address: As in `study`.
+
+    Returns:
+        Of the runs that failed the last line that each said, by folder; they are listed on stderr.
+
+    Raises:
+        SparsityError: Before anything runs, if the folder is taken.
+    """
     is_new = not (folder.is_dir() and any(folder.iterdir()))
     with folders_taken_back(folder):
         lock = _claim(folder, file)
         try:
             write_planned(folder, [run.folder for run in runs])
-            print(f"{file.stem}: {_counts(found.values())}; in {folder}", flush=True)
-            due = [run for run in runs if found[run.folder] != "finished"]
+            print(f"{file.stem}: {_counts(map(status, runs))}; in {folder}", flush=True)
             if engine == "local":
                 # Of all runs: also the last ones to go on get no more threads, and so the same results.
                 ended = run_locally(due, min(jobs or torch.cuda.device_count() or cores(), len(runs)))
@@ -90,13 +128,9 @@ def study(
             raise
         finally:
             lock.release()
-    rows = [row for run in runs if (row := run_row(run, errors.get(run.folder)))]
-    print(summary_table(seed_means(rows, list(runs[0].axes)), list(runs[0].axes)), end="")
-    print(f"{len(runs) - len(errors)} of {len(runs)} runs finished; tables in {folder}")
-    if errors:
-        for run_path, line in errors.items():
-            print(f"failed: {run_path.name}: {line}", file=sys.stderr)
-        sys.exit(1)
+    for run_path, line in errors.items():
+        print(f"failed: {run_path.name}: {line}", file=sys.stderr)
+    return errors
 
 
 def plan(points: Iterable[Point], folder: Path, resolve: Resolve) -> list[Run]:
@@ -158,7 +192,8 @@ def _follow(runs: Sequence[Run], due: Sequence[Run], ended: Iterator[Ended], fol
     errors: dict[Path, str] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(), transient=True) as progress:
-        task = progress.add_task("runs", total=len(runs), completed=len(runs) - len(due))
+        before = sum(status(run) == "finished" for run in runs)
+        task = progress.add_task("runs", total=before + len(due), completed=before)
         for run, error in ended:
             if error is not None:
                 errors[run.folder] = error

@@ -59,6 +59,7 @@ PRUNERS: dict[str, Callable[[], PruningCallback]] = {
     "IterativeMagnitude": partial(IterativeMagnitude, 0.2, rounds=2),
     "IterativeMagnitude to a step": partial(IterativeMagnitude, 0.2, rounds=2, rewind=8),
     "IterativeMagnitude learning rate": partial(IterativeMagnitude, 0.2, rounds=2, rewind="learning_rate"),
+    "IterativeMagnitude finetune": partial(IterativeMagnitude, 0.2, rounds=2, rewind="finetune"),
     "GradualMagnitude": partial(GradualMagnitude, 0.2, interval=3),
     "GradualMagnitude per layer": partial(GradualMagnitude, 0.2, interval=3, scope="layer"),
     "SET": partial(SET, 0.2, interval=3),

@@ -122,6 +122,17 @@ def test_schedule_and_data_go_on_from_where_they_were(rewind: Any, origin: int, 
     assert [steps[15 + 5 * e]["rate"] for e in range(3)] == [steps[origin]["rate"] * 0.5**e for e in range(3)]
 
 
+def test_finetuning_goes_on_from_the_trained_weights_at_the_rate_that_training_ended_with(tmp_path: Path) -> None:
+    steps, trainer = fit_digits(IterativeMagnitude(0.5, rounds=1, rewind="finetune"), tmp_path, 6)
+    rates = [steps[5 * epoch]["rate"] for epoch in range(6)]
+    assert rates == [0.1 * 0.5**epoch for epoch in range(6)]  # the schedule is not rewound
+    assert steps[15]["momentum"] == 0
+    ended = torch.load(Path(str(trainer.log_dir)) / "checkpoints" / "round_0.ckpt", weights_only=True)["state_dict"]
+    trained = {name: ended[f"network.{name}"] for name in steps[15]["weights"]}
+    assert same(steps[15]["weights"], trained, steps[15]["masks"])
+    assert steps[15]["labels"] not in (steps[0]["labels"], steps[10]["labels"])
+
+
 def test_every_round_is_logged_and_saved(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -25,7 +25,9 @@ PHASES: dict[str, dict[str, st.SearchStrategy[object]]] = {
         "score_init": st.sampled_from(["uniform", "half", "bernoulli", "bimodal", "skew"]),
     },
     "EdgePopup": {"search_epochs": small, "period": small, "scope": st.sampled_from(["global", "layer"])},
-    "IterativeMagnitude": {"rounds": small, "rewind": st.integers(-1, 9) | st.sampled_from(["init", "learning_rate"])},
+    "IterativeMagnitude": {
+        "rounds": small, "rewind": st.integers(-1, 9) | st.sampled_from(["init", "learning_rate", "finetune"]),
+    },
     "GradualMagnitude": {"start": fractions, "stop": fractions, "interval": small},
     "SET": {"start": fractions, "stop": fractions, "interval": small, "drop_fraction": fractions},
     "RigL": {"start": fractions, "stop": fractions, "interval": small, "drop_fraction": fractions},

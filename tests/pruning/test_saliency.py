@@ -263,7 +263,11 @@ def test_a_mean_of_gradients_may_be_taken_in_place(score: Callable[..., Saliency
     assert all(torch.equal(anew[name], in_place[name]) for name in anew)
 
 
-@pytest.mark.parametrize("score", [snip, grasp])
+def snip_in_training(network: nn.Module, images: Tensor, labels: Tensor, **options: Any) -> dict[str, Tensor]:
+    return snip(network, images, labels, mode="train", **options)
+
+
+@pytest.mark.parametrize("score", [snip_in_training, grasp])
 def test_gradients_are_those_of_training_mode(score: Callable[..., Saliency]) -> None:
     network = ResNet(depth=8, width=2, input_shape=(3, 8, 8))
     add_masks(network)
@@ -276,7 +280,27 @@ def test_gradients_are_those_of_training_mode(score: Callable[..., Saliency]) ->
     assert all(torch.equal(training[name], evaluating[name]) for name in training)
 
 
-@pytest.mark.parametrize("score", [snip, grasp])
+@pytest.mark.parametrize("training", [True, False])
+def test_snip_by_default_scores_in_evaluation_mode_as_its_authors_do(training: bool) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 10))
+    network[1].running_mean.uniform_(-1, 1)
+    network[1].running_var.uniform_(0.5, 2)
+    add_masks(network)
+    images, labels = batch(3, 8, 8)
+    other = copy.deepcopy(network).eval()
+    F.cross_entropy(other(images), labels).backward()
+    before = copy.deepcopy(network.state_dict())
+    network.train(training)
+    saliency = snip(network, images, labels)
+    for name, layer in masked(other).items():
+        torch.testing.assert_close(saliency[name], (layer.weight.grad * layer.weight).abs().detach())
+    assert network.training == training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert not torch.allclose(saliency["0"], snip_in_training(network, images, labels)["0"])
+
+
+@pytest.mark.parametrize("score", [snip_in_training, grasp])
 def test_dropout_takes_part_in_training_mode(score: Callable[..., Saliency]) -> None:
     network = nn.Sequential(nn.Dropout(0.5), nn.Linear(8, 10))
     add_masks(network)

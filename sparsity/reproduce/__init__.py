@@ -1,0 +1,1 @@
+"""Published figures, and what this program gives in their place."""
