@@ -42,10 +42,9 @@ def test_cuts_fall_exponentially_and_end_at_exactly_the_density_asked(
     module, recorder = make_module(), Recorder()
     # n = floor((7 - 1) / 2) = 3 cuts, at the ends of epochs 2, 4 and 6
     make_trainer(GemMiner(0.1, search_epochs=7, period=2), recorder, max_epochs=9).fit(module, loader)
-    after = [round(0.1 ** (k / 3) * TOTAL) for k in range(4)]
-    expected = [after[0]] * 3 + [after[1]] * 2 + [after[2]] * 2 + [after[3]] * 2
+    # Each takes 1 - 0.1^(1/3) = 0.5358 of those left, rounded up: 200 of 372, 93 of 172; the last leaves 0.1 * 372.
+    expected = [372] * 3 + [172] * 2 + [79] * 2 + [37] * 2
     assert recorder.kept == expected
-    assert after[3] == 37
 
 
 def test_the_search_leaves_weights_signed_constant_or_zero_and_finetuning_moves_them(

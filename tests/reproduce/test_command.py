@@ -20,8 +20,8 @@ BASE = {
     "trainer": {"max_epochs": 1, "accelerator": "cpu"},
 }
 ROWS = (
-    "tiny,FC,Digits,random,same,0.5,1.5,,,,1,a paper,pruner=Random;pruner.density=0.5,last,2,1,easy to beat\n"
-    "tiny,FC,Digits,magnitude,near,0.5,99.9,0.1,deviation,3,1,a paper,pruner=Magnitude,last,3,1,\n"
+    "tiny,FC,Digits,random,same,0.5,-100,,,,1,a paper,pruner=Random;pruner.density=0.5,last,2,1,easy to beat\n"
+    "tiny,FC,Digits,magnitude,near,0.5,200,0.1,deviation,3,1,a paper,pruner=Magnitude,last,3,1,\n"
 )
 
 

@@ -53,7 +53,7 @@ def rank_correlations(
         In the order of the measures, without those that fewer than `FEWEST_RUNS` runs have, or that are all equal.
     """
     alike: dict[bytes, list[str]] = defaultdict(list)
-    arrays = {name: np.asarray(values, dtype=np.float64) for name, values in measures.items()}
+    arrays = {name: _without_rounding(values) for name, values in measures.items()}
     for name, values in arrays.items():
         alike[np.isfinite(values).tobytes()].append(name)
     found: dict[str, RankCorrelation] = {}
@@ -66,6 +66,11 @@ def rank_correlations(
             for one in _correlations(varying, table, target, [groups[int(k)] for k in known]):
                 found[one.measure] = one
     return [found[name] for name in measures if name in found]
+
+
+def _without_rounding(values: Sequence[float]) -> FloatArray:
+    """To 10 significant digits: what sums leave of equal numbers must not rank them."""
+    return np.array([float(f"{value:.10g}") for value in values])
 
 
 def _correlations(

@@ -40,6 +40,16 @@ def test_measures_of_too_few_runs_and_constant_ones_are_left_out() -> None:
     assert rank_correlations({"a": range(RUNS)}, [0.5] * RUNS, ALONE) == []
 
 
+def test_numbers_that_rounding_alone_tells_apart_are_equal() -> None:
+    scores = [float(k) for k in range(12)]
+    third = [1 / 3 + k * 1e-16 for k in range(12)]  # as the mean of shares that sum to 1
+    assert len(set(third)) > 1
+    assert rank_correlations({"a": third}, scores, list("abcdefghijkl")) == []
+    tiny = [1e-300 * (k + 1) for k in range(11)] + [float("nan")]
+    (found,) = rank_correlations({"a": tiny}, scores, list("abcdefghijkl"))
+    assert (found.rho, found.runs) == (pytest.approx(1), 11)
+
+
 def test_the_interval_holds_the_correlation_of_independent_runs() -> None:
     generator = np.random.default_rng(1)
     held = 0
