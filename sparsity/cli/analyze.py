@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from pytorch_lightning import LightningDataModule
+from pytorch_lightning.utilities import rank_zero_warn
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -124,7 +125,10 @@ def analyze(
             if labels is None:
                 raise SparsityError("curvature is that of the loss, and the labels of these data are no class indices")
             for name, found in _tracked(networks.items(), "curvature"):
-                summaries[name] |= to_dict(curvature_of(found, seen, labels[:images]))
+                bend = curvature_of(found, seen, labels[:images])
+                summaries[name] |= to_dict(bend)
+                if bend.tangent_trace is None:
+                    rank_zero_warn(f"the tangent kernel of {name} is left out: it has too many parameters")
 
         groups = comparable_groups(networks)
         if len(groups) > 1:

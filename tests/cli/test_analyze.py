@@ -331,6 +331,20 @@ def test_curvature_is_added_where_it_is_asked_for_and_needs_labelled_data(sparsi
     assert found["gradient_norm"] == pytest.approx(gradient_norm(load_network(path), images[:20], labels[:20]))
 
 
+def test_a_tangent_kernel_that_has_no_room_is_left_out_and_said(
+    sparsity: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sparsity.analysis.landscape.trainability._LARGEST", 10)
+    path = sparse_checkpoint(tmp_path / "a.ckpt", 0)
+    with pytest.warns(UserWarning, match="the tangent kernel of a is left out: it has too many parameters"):
+        outcome = sparsity("analyze", path, "--output", tmp_path / "out", "--figures", "none", "--curvature", "true",
+                           "--data", "Digits", "--images", "20")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    (found,) = json.loads((tmp_path / "out" / "summary.json").read_text()).values()
+    assert found["tangent_trace"] is None
+    assert found["hessian_top"] > 0
+
+
 def test_similarities_are_written_beside_correlations(sparsity: Any, tmp_path: Path) -> None:
     paths = [sparse_checkpoint(tmp_path / f"{name}.ckpt", seed) for seed, name in enumerate("ab")]
     out = tmp_path / "out"

@@ -44,6 +44,28 @@ def test_both_ranks_end_with_the_same_masks_and_weights_at_the_exact_density(pru
     assert [p.name for p in (tmp_path / "lightning_logs").iterdir()] == ["version_0"]
 
 
+def test_masks_that_move_are_followed_on_two_ranks_as_on_one(tmp_path: Path) -> None:
+    tables = {}
+    for devices in (1, 2):
+        folder = tmp_path / str(devices)
+        run = subprocess.run(
+            [sys.executable, "-m", "sparsity", "fit", "--data", "Digits", "--data.limit", "256",
+             "--data.batch_size", str(32 // devices), "--model.network", "FC", "--model.network.width", "20",
+             "--trainer.max_epochs", "3", "--trainer.precision", "64-true", "--pruner", "RigL",
+             "--pruner.density", "0.2", "--pruner.interval", "4", "--trainer.accelerator", "cpu",
+             "--trainer.devices", str(devices), "--trainer.strategy", "ddp" if devices > 1 else "auto",
+             "--trainer.callbacks", "MaskDynamics", "--trainer.default_root_dir", str(folder),
+             "--trainer.enable_progress_bar", "false"],
+            cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert run.returncode == 0, run.stderr
+        (found,) = folder.glob("lightning_logs/version_*/analysis/dynamics")
+        tables[devices] = [(found / name).read_text() for name in ("updates.csv", "layers.csv")]
+        assert (found / "masks.gif").is_file()
+    assert tables[1] == tables[2]
+    assert len(tables[1][0].splitlines()) > 4
+
+
 @pytest.mark.parametrize(
     ("ranks", "said"),
     [("[1]", ["error: this is wrong; do that",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from sparsity.analysis.landscape.curvature import gradient_norm, hessian_eigenvalues, hessian_trace, sharpness
-from sparsity.analysis.landscape.trainability import isometry, tangent_kernel
+from sparsity.analysis.landscape.trainability import TooManyDerivativesError, isometry, tangent_kernel
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Curvature:
         hessian_trace: See `hessian_trace`.
         hessian_trace_error: Its standard error.
         sharpness: See `sharpness`, one step of 0.05.
-        tangent_trace: See `TangentKernel`.
+        tangent_trace: See `TangentKernel`; None where it has no room.
         tangent_condition: Likewise.
         jacobian_mean: See `Isometry`; None where images have no derivatives.
         jacobian_std: Likewise.
@@ -30,8 +30,8 @@ class Curvature:
     hessian_trace: float
     hessian_trace_error: float
     sharpness: float
-    tangent_trace: float
-    tangent_condition: float
+    tangent_trace: float | None
+    tangent_condition: float | None
     jacobian_mean: float | None
     jacobian_std: float | None
     jacobian_condition: float | None
@@ -51,7 +51,10 @@ def curvature(network: nn.Module, images: Tensor, labels: Tensor, samples: int =
         NonFiniteError: Likewise.
     """
     trace = hessian_trace(network, images, labels)
-    kernel = tangent_kernel(network, images[:samples])
+    try:
+        kernel = tangent_kernel(network, images[:samples])
+    except TooManyDerivativesError:
+        kernel = None
     jacobian = isometry(network, images[:samples]) if images.is_floating_point() else None
     return Curvature(
         gradient_norm=gradient_norm(network, images, labels),
@@ -59,8 +62,8 @@ def curvature(network: nn.Module, images: Tensor, labels: Tensor, samples: int =
         hessian_trace=trace.mean,
         hessian_trace_error=trace.standard_error,
         sharpness=sharpness(network, images, labels),
-        tangent_trace=kernel.trace,
-        tangent_condition=kernel.condition,
+        tangent_trace=None if kernel is None else kernel.trace,
+        tangent_condition=None if kernel is None else kernel.condition,
         jacobian_mean=None if jacobian is None else jacobian.mean,
         jacobian_std=None if jacobian is None else jacobian.std,
         jacobian_condition=None if jacobian is None else jacobian.condition,

@@ -47,6 +47,10 @@ class Isometry:
     condition: float
 
 
+class TooManyDerivativesError(SparsityError):
+    """There is no room for the derivatives of all outputs by all parameters."""
+
+
 def tangent_kernel(network: nn.Module, images: Tensor) -> TangentKernel:
     """The neural tangent kernel `J J^T`, J the derivatives of the outputs by the kept parameters (Jacot et al. 2018).
 
@@ -55,7 +59,8 @@ def tangent_kernel(network: nn.Module, images: Tensor) -> TangentKernel:
         images: `[n, *input_shape]`, few: the derivatives of all outputs are held at once.
 
     Raises:
-        SparsityError: If images do not fit, or there are too many.
+        SparsityError: If images do not fit.
+        TooManyDerivativesError: If there are too many images for the network.
         NonFiniteError: If a derivative is NaN or infinite.
     """
     images = _placed(network, images)
@@ -64,7 +69,7 @@ def tangent_kernel(network: nn.Module, images: Tensor) -> TangentKernel:
         for image in torch.split(images, 1):
             output = _output(network, image)
             if len(images) * output.numel() * directions.size > _LARGEST:
-                raise SparsityError(
+                raise TooManyDerivativesError(
                     f"the derivatives of {output.numel()} outputs by {directions.size:,} parameters are too many for "
                     f"{len(images)} images; give fewer"
                 )

@@ -139,6 +139,16 @@ def test_all_numbers_together_are_the_single_ones() -> None:
     assert found.hessian_trace_error > 0
 
 
+def test_a_network_too_large_for_its_tangent_kernel_has_the_other_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, (images, labels) = sparse(), data()
+    whole = curvature(network, images, labels)
+    monkeypatch.setattr("sparsity.analysis.landscape.trainability._LARGEST", 10)
+    found = curvature(network, images, labels)
+    assert (found.tangent_trace, found.tangent_condition) == (None, None)
+    assert whole.tangent_trace is not None
+    assert (found.hessian_top, found.jacobian_mean) == (whole.hessian_top, whole.jacobian_mean)
+
+
 def test_mistakes_are_named() -> None:
     network, (images, labels) = sparse(), data()
     with pytest.raises(SparsityError, match="12 images and 3 labels"):
