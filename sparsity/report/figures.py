@@ -6,6 +6,7 @@ Importing this module imports matplotlib. Figures come one by one, so that only 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, TypeVar
 
 from sparsity.analysis.comparison.results import Comparison
@@ -106,16 +107,19 @@ def _accuracies(architecture: str, settings: Mapping[Setting, Repeats]) -> Accur
 
 
 def _real_sizes(architecture: str, settings: Mapping[Setting, Repeats], what: str) -> Accuracies:
-    points = {
-        method: [
-            (getattr(run.real_size.compact, what) / getattr(run.real_size.dense, what), run.accuracy)
-            for setting, repeats in settings.items()
-            for run in repeats.get(method, ())
-            if setting.architecture == architecture and run.accuracy is not None and run.real_size is not None
-        ]
-        for method in method_order(settings)
-    }
-    return {method: pairs for method, pairs in points.items() if pairs}
+    points: dict[str, list[tuple[float, float]]] = {}
+    for method in method_order(settings):
+        for setting, repeats in settings.items():
+            found = [
+                (getattr(run.real_size.compact, what) / getattr(run.real_size.dense, what), run.accuracy)
+                for run in repeats.get(method, ())
+                if setting.architecture == architecture and run.accuracy is not None and run.real_size is not None
+            ]
+            if found:
+                # Seeds differ in size too, and are one point together.
+                share = fmean(size for size, _ in found)
+                points.setdefault(method, []).extend((share, accuracy) for _, accuracy in found)
+    return points
 
 
 def _single_networks(repeats: Repeats) -> Topologies:

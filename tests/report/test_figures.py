@@ -73,3 +73,17 @@ def test_of_dense_networks_only_what_they_look_at_is_drawn(save_run: SaveRun, tm
     save_run("version_0", "dense", 1.0)
     names = [drawing.name for drawing in drawn(tmp_path / "runs" / "lightning_logs")]
     assert names == ["accuracy", "first_layer_100"]
+
+
+def test_seeds_that_differ_in_size_are_one_point_of_a_line(save_run: SaveRun, tmp_path: Path) -> None:
+    for number, asked in enumerate((0.3, 0.3, 0.05, 0.05)):
+        save_run(f"version_{number}", asked=asked, seed=number)
+    folder = tmp_path / "runs" / "lightning_logs"
+    (found,) = by_setting(
+        read_runs(find_sources([str(folder / "version_2"), str(folder / "version_3")], "best").finished)
+    ).values()
+    sizes = {run.real_size.compact.parameters for runs in found.values() for run in runs if run.real_size}
+    assert len(sizes) == 2
+    (figure,) = [drawing.figure for drawing in drawn(folder) if drawing.name == "accuracy_parameters"]
+    lines = [line for line in figure.axes[0].get_lines() if len(line.get_xdata()) > 1]
+    assert [len(line.get_xdata()) for line in lines][:1] == [2]
