@@ -17,6 +17,7 @@ COMMANDS = {
     "export": "Write a network as a smaller equal one, in a format that other programs read.",
     "report": "Write one page on studies, runs and published networks.",
     "reproduce": "Run what published figures need, compare, and write a page of all of them.",
+    "schema": "Print the JSON schema of configs or studies, by which editors complete and check them.",
     "study": "Run a grid of fits side by side, and write tables of results.",
 }
 """Those that run without a Trainer, and what they do: `sparsity.cli.NAME` has a `parser` and a `run`."""

@@ -1,0 +1,95 @@
+"""The JSON schemas of configs and studies: what they accept, and what an editor would underline."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sparsity import callbacks
+from sparsity.callbacks import PruningCallback
+
+jsonschema = pytest.importorskip("jsonschema")
+ROOT = Path(__file__).parent.parent.parent
+CONFIGS = ROOT / "configs"
+FIT = jsonschema.Draft7Validator(json.loads((CONFIGS / "fit.schema.json").read_text()))
+STUDY = jsonschema.Draft7Validator(json.loads((CONFIGS / "study.schema.json").read_text()))
+FITS = [*sorted(CONFIGS.glob("*.yaml")), *sorted((CONFIGS / "pruners").glob("*.yaml"))]
+STUDIES = sorted((CONFIGS / "studies").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("config", FITS + STUDIES, ids=lambda path: path.stem)
+def test_every_config_names_its_schema_and_fits_it(config: Path) -> None:
+    text = config.read_text()
+    named = re.match(r"# yaml-language-server: \$schema=(\S+)\n# \S", text)
+    assert named, "the first line names the schema, the second says what the config is"
+    validator = STUDY if config in STUDIES else FIT
+    kind = "study" if config in STUDIES else "fit"
+    assert (config.parent / named[1]).resolve() == CONFIGS / f"{kind}.schema.json"
+    assert [error.message for error in validator.iter_errors(yaml.safe_load(text))] == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"modle": {}},
+        {"pruner": {"class_path": "SynFlow", "init_args": {"densty": 0.1}}},
+        {"pruner": {"class_path": "sparsity.callbacks.SynFlow", "init_args": {"density": "much"}}},
+        {"model": {"network": {"class_path": "FC", "init_args": {"depht": 3}}}},
+        {"trainer": {"max_epoch": 3}},
+        {"data": {"class_path": "MNIST", "init_args": {"batch_size": 1.5}}},
+        {"model": {"optimizer": {"class_path": "SGD", "init_args": {"rate": 0.1}}}},
+    ],
+)
+def test_mistakes_are_found(wrong: dict[str, Any]) -> None:
+    assert list(FIT.iter_errors(wrong))
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        {"model": {"network": "FC"}, "data": "Digits", "pruner": None},
+        {"model": {"network": {"class_path": "torchvision.models.resnet18", "init_args": {"num_classes": 10}}}},
+        {"model": "model/lenet.yaml", "trainer": {"callbacks": [{"class_path": "my.Callback"}]}},
+        {"model": {"optimizer": {"class_path": "AdamW", "init_args": {"lr": 0.1}},
+                   "lr_scheduler": {"class_path": "MultiStepLR", "init_args": {"milestones": [1]}}}},
+        {"pruner": {"class_path": "GemMiner", "init_args": {"optimizer": {"class_path": "SGD", "init_args": {"lr": 1}},
+                                                            "lr_scheduler": {"class_path": "StepLR"}}}},
+    ],
+)  # fmt: skip
+def test_what_a_fit_takes_is_not_underlined(right: dict[str, Any]) -> None:
+    assert [error.message for error in FIT.iter_errors(right)] == []
+
+
+@pytest.mark.parametrize("wrong", [{"axis": []}, {"axes": {"pruner": ["Random"]}}, {"axes": [{"pruner": "Random"}]}])
+def test_mistakes_of_studies_are_found(wrong: dict[str, Any]) -> None:
+    assert list(STUDY.iter_errors(wrong))
+
+
+def test_the_schemas_are_those_that_the_command_prints(sparsity: Any) -> None:
+    """But for what other versions of torch and Lightning have; of ours, every pruner with every option."""
+    printed = sparsity("schema")
+    assert printed.code == 0, printed.err
+    now, there = json.loads(printed.out), FIT.schema
+    assert now["properties"].keys() == there["properties"].keys()
+    assert _pruners(now) == _pruners(there)
+    own = {name for name, cls in vars(callbacks).items() if _is_pruner(cls)}
+    assert own <= _pruners(now).keys()
+    studies = json.loads(sparsity("schema", "--of", "study").out)
+    ours = {name for name in STUDY.schema["properties"]["set"]["properties"] if not name.startswith("trainer.")}
+    assert ours <= studies["properties"]["set"]["properties"].keys()
+
+
+def _is_pruner(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, PruningCallback) and not value.__abstractmethods__
+
+
+def _pruners(schema: dict[str, Any]) -> dict[str, list[str]]:
+    found = {}
+    for choice in schema["$defs"]["PruningCallback"]["anyOf"]:
+        names = choice.get("properties", {}).get("class_path", {}).get("enum")
+        if names:
+            found[names[1]] = list(choice["properties"]["init_args"]["properties"])
+    return found
