@@ -291,7 +291,12 @@ class SparseClassifier(pl.LightningModule):
         if self.warmup_steps:
             rising = warmup(optimizer, self.warmup_steps, scheduler)
             schedules.append({"scheduler": rising, "interval": "step", "name": "warmup"})
-        return ([optimizer], schedules) if schedules else optimizer
+        match schedules:
+            case []:
+                return optimizer
+            case [schedule]:
+                return {"optimizer": optimizer, "lr_scheduler": schedule}
+        return [optimizer], schedules
 
     def _make_optimizer(self) -> Optimizer:
         make = self.optimizer or _default_optimizer

@@ -330,7 +330,8 @@ def test_a_weight_with_another_place_in_the_module_is_seen_in_both(make_trainer:
 
 
 @pytest.mark.filterwarnings(IN_EVALUATION)
-def test_frozen_parts_stay_in_the_mode_that_training_has_them_in(make_trainer: Any) -> None:
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_frozen_parts_stay_in_the_mode_that_training_has_them_in(mode: Any, make_trainer: Any) -> None:
     module, data = regression()
     module.network[1].eval()
     modes = []
@@ -340,8 +341,9 @@ def test_frozen_parts_stay_in_the_mode_that_training_has_them_in(make_trainer: A
         return F.mse_loss(network(batch[0]), batch[1])
 
     module.loss = loss
-    make_trainer(SNIP(0.5), max_epochs=1).fit(module, loader(data))
-    assert modes == 5 * [[True, False]]
+    make_trainer(SNIP(0.5, mode=mode), max_epochs=1).fit(module, loader(data))
+    # Once to score, in the mode asked for, and then the four steps of training.
+    assert modes == [[mode == "train", False], *(4 * [[True, False]])]
     assert module.network[1].num_batches_tracked == 0
 
 
