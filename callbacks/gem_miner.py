@@ -41,7 +41,8 @@ class GemMiner(ScoreSearch):
         optimizer: Trains the scores. Default: SGD with lr 0.1 and momentum 0.9, without weight decay.
         penalty: What is added to the loss over all scores p: l2 p^2, l1 p, l1_l2 both, variance p^a (1-p)^b,
             weighted_variance w^2 p (1-p), or the binary entropy of p.
-        penalty_weight: The penalty's factor, at least 0.
+        penalty_weight: The penalty's factor, at least 0. It acts by every step: a search of a third of the epochs wants
+            about three times as much, or cuts follow the scores' first draw (docs/fidelity.md).
         penalty_exponents: a and b of the penalty `variance`, at least 1.
         score_init: How scores start: uniform, half (0.5), bernoulli (0 or 1), bimodal Beta(0.1, 0.1),
             skew Beta(1, 5).
