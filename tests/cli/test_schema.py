@@ -74,9 +74,9 @@ def test_the_schemas_are_those_that_the_command_prints(sparsity: Any) -> None:
     assert printed.code == 0, printed.err
     now, there = json.loads(printed.out), FIT.schema
     assert now["properties"].keys() == there["properties"].keys()
-    assert _pruners(now) == _pruners(there)
     own = {name for name, cls in vars(callbacks).items() if _is_pruner(cls)}
-    assert own <= _pruners(now).keys()
+    assert len(own) >= 14
+    assert all(_pruners(now)[name] == _pruners(there)[name] for name in own)  # tests may have made others
     studies = json.loads(sparsity("schema", "--of", "study").out)
     ours = {name for name in STUDY.schema["properties"]["set"]["properties"] if not name.startswith("trainer.")}
     assert ours <= studies["properties"]["set"]["properties"].keys()
