@@ -49,7 +49,6 @@ class Group:
         for point, run in self.runs:
             if self.results.of(point) is None and (found := summary(run)) is not None:
                 self.results.take(point, found, _hardware())
-        self.results.write(point for point, _ in self.runs)
 
     def row(self, target: Target) -> Row:
         """The figure, and what our runs came to."""
@@ -110,14 +109,15 @@ def reproduce(
                 print(f"{minutes:8.1f} min  {run.name}")
         return
     failed = 0
-    for name, runs in chosen.items():
-        group = all_groups[name]
-        due = [run for _, run in group.runs if run.folder in runs]
-        if due:
-            try:
+    try:
+        for name, due in chosen.items():
+            group = all_groups[name]
+            if due:
                 failed += len(go_on(group.file, group.folder, [run for _, run in group.runs], due, jobs=at_once))
-            finally:
-                group.take_finished()
+    finally:
+        for group in all_groups.values():
+            group.take_finished()
+            group.results.write()
     text = page_of([all_groups[target.group].row(target) for target in targets])
     write_atomically(Path(page), text)
     print(f"{page} has {len(targets)} figures")
@@ -130,7 +130,7 @@ def _group(name: str, targets: Sequence[Target], folder: Path, studies: Path, ou
     points = read_grid(file)
     runs = {tuple(run.axes.items()): run for run in plan(points, output / name, resolve)}
     pairs = [(point, runs[key]) for point in points if (key := tuple(point.axes.items())) in runs]
-    group = Group(file, output / name, targets, pairs, Results(folder / "results" / f"{name}.csv"))
+    group = Group(file, output / name, targets, pairs, Results(folder / "results" / f"{name}.csv", points))
     for target in targets:
         if not any(group.of(target)):
             raise SparsityError(

@@ -7,7 +7,6 @@ from statistics import fmean, stdev
 
 from sparsity.formatting import NOTHING, markdown_table, percent
 from sparsity.reproduce.comparing import Difference, difference
-from sparsity.reproduce.results import accuracies
 from sparsity.reproduce.targets import Target
 
 _HEAD = """# Published figures, and ours
@@ -46,7 +45,7 @@ class Row:
     @property
     def accuracies(self) -> list[float]:
         """Ours, in percent."""
-        return accuracies(self.runs, self.target.epoch)
+        return [float(run[self.target.epoch]) for run in self.runs if run[self.target.epoch]]
 
     @property
     def difference(self) -> Difference | None:
@@ -114,7 +113,7 @@ def _published(target: Target) -> str:
 
 
 def _ours(row: Row) -> str:
-    done, settings = row.accuracies, ", ".join(value for value in row.target.select.values())
+    done, settings = row.accuracies, ", ".join(row.target.select.values())
     if not done:
         return settings
     spread = f" ± {stdev(done):.2f}" if len(done) > 1 else ""

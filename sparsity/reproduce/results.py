@@ -4,7 +4,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,16 @@ class Results:
 
     Args:
         path: The table; that it is not there yet is the same as empty.
+        points: The study's.
 
     Raises:
         SparsityError: If it is not such a table.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, points: Sequence[Point]) -> None:
         self.path = path
+        self.points = points
+        self._settings = {_key(point.axes): settings_of(point) for point in points}
         self._rows: dict[str, dict[str, str]] = {}
         if path.is_file():
             rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
@@ -40,8 +43,9 @@ class Results:
 
     def of(self, point: Point) -> Mapping[str, str] | None:
         """The row of a run; None if it was not run, or with other settings than it has now."""
-        row = self._rows.get(_key(point.axes))
-        return row if row is not None and row["settings"] == settings_of(point) else None
+        key = _key(point.axes)
+        row = self._rows.get(key)
+        return row if row is not None and row["settings"] == self._settings[key] else None
 
     def take(self, point: Point, summary: Mapping[str, Any], hardware: str) -> None:
         """Take what a run came to.
@@ -51,29 +55,23 @@ class Results:
             summary: As `sparsity.study.running.summary` has it.
             hardware: On what it ran.
         """
-        accuracy = summary["test_accuracy"]
-        self._rows[_key(point.axes)] = {
+        key, accuracy = _key(point.axes), summary["test_accuracy"]
+        self._rows[key] = {
             **point.axes,
             "density": f"{summary['density']:.6g}",
             **{which: f"{100 * accuracy[which]:.4g}" if which in accuracy else "" for which in ("best", "last")},
             "seconds": f"{summary['seconds'] or 0:.0f}",
             "commit": (summary["git_commit"] or "")[:12],
             "hardware": hardware,
-            "settings": settings_of(point),
+            "settings": self._settings[key],
         }
 
-    def write(self, points: Iterable[Point]) -> None:
+    def write(self) -> None:
         """Write the table, in the study's order; rows of runs that the study does not have any more are left out."""
-        points = list(points)
-        rows = [row for point in points if (row := self._rows.get(_key(point.axes)))]
+        rows = [row for point in self.points if (row := self._rows.get(_key(point.axes)))]
         if rows:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path, csv_table([*points[0].axes, *_COLUMNS], rows))
-
-
-def accuracies(rows: Sequence[Mapping[str, str]], which: str) -> list[float]:
-    """Those of the epoch asked for, in percent, of the runs that have one."""
-    return [float(row[which]) for row in rows if row[which]]
+            write_atomically(self.path, csv_table([*self.points[0].axes, *_COLUMNS], rows))
 
 
 def settings_of(point: Point) -> str:

@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
@@ -60,14 +60,13 @@ def study(
     points = read_grid(file)
     folder = Path(output) if output is not None else Path("studies") / file.stem
     runs = plan(points, folder, resolve)
-    found = {run.folder: status(run) for run in runs}
     if dry_run:
-        for run in runs:
-            print(f"{found[run.folder]:12}{run.folder.name}")
-        print(_counts(found.values()))
+        found = [status(run) for run in runs]
+        for run, name in zip(runs, found, strict=True):
+            print(f"{name:12}{run.folder.name}")
+        print(_counts(found))
         return
-    due = [run for run in runs if found[run.folder] != "finished"]
-    errors = go_on(file, folder, runs, due, engine, jobs, address)
+    errors = go_on(file, folder, runs, engine=engine, jobs=jobs, address=address)
     rows = [row for run in runs if (row := run_row(run, errors.get(run.folder)))]
     print(summary_table(seed_means(rows, list(runs[0].axes)), list(runs[0].axes)), end="")
     print(f"{len(runs) - len(errors)} of {len(runs)} runs finished; tables in {folder}")
@@ -79,12 +78,12 @@ def go_on(
     file: Path,
     folder: Path,
     runs: Sequence[Run],
-    due: Sequence[Run],
+    only: Container[Path] | None = None,
     engine: Engine = "local",
     jobs: int | None = None,
     address: str | None = None,
 ) -> dict[Path, str]:
-    """Run some of a study's runs, or go on with them, and write the tables of all that have ended.
+    """Run what of a study is not finished, or go on with it, and write the tables of all that have ended.
 
     Interrupted, it says so and ends the process.
 
@@ -92,7 +91,7 @@ def go_on(
         file: The study's.
         folder: The study's.
         runs: All of the study.
-        due: Those to run.
+        only: Folders of those to run; by default all.
         engine: As in `study`.
         jobs: As in `study`.
         address: As in `study`.
@@ -103,19 +102,22 @@ def go_on(
     Raises:
         SparsityError: Before anything runs, if the folder is taken.
     """
+    found = {run.folder: status(run) for run in runs}
+    due = [run for run in runs if found[run.folder] != "finished" and (only is None or run.folder in only)]
+    before = sum(name == "finished" for name in found.values())
     is_new = not (folder.is_dir() and any(folder.iterdir()))
     with folders_taken_back(folder):
         lock = _claim(folder, file)
         try:
             write_planned(folder, [run.folder for run in runs])
-            print(f"{file.stem}: {_counts(map(status, runs))}; in {folder}", flush=True)
+            print(f"{file.stem}: {_counts(found.values())}; in {folder}", flush=True)
             if engine == "local":
                 # Of all runs: also the last ones to go on get no more threads, and so the same results.
                 ended = run_locally(due, min(jobs or torch.cuda.device_count() or cores(), len(runs)))
             else:
                 ended = run_on_ray(due, jobs, address)
             with closing(ended):
-                errors = _follow(runs, due, ended if due else iter(()), folder)
+                errors = _follow(runs, before, len(due), ended if due else iter(()), folder)
         except KeyboardInterrupt:
             text = f"interrupted; the same command goes on where it was. Results so far are in {folder}"
             print(text, file=sys.stderr)
@@ -186,14 +188,13 @@ def _claim(folder: Path, file: Path) -> FileLock:
     return lock
 
 
-def _follow(runs: Sequence[Run], due: Sequence[Run], ended: Iterator[Ended], folder: Path) -> dict[Path, str]:
+def _follow(runs: Sequence[Run], before: int, due: int, ended: Iterator[Ended], folder: Path) -> dict[Path, str]:
     """Show progress and write results as runs end; the last lines of those that failed, by folder."""
     axes = list(runs[0].axes)
     errors: dict[Path, str] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(), transient=True) as progress:
-        before = sum(status(run) == "finished" for run in runs)
-        task = progress.add_task("runs", total=before + len(due), completed=before)
+        task = progress.add_task("runs", total=before + due, completed=before)
         for run, error in ended:
             if error is not None:
                 errors[run.folder] = error

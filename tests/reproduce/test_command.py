@@ -60,6 +60,12 @@ def test_what_fits_in_the_budget_is_run_and_compared_and_only_once(place: Path, 
     assert "- random: easy to beat" in text
 
     # Without the runs' folders, what is recorded is not run again.
+    table = place / "reproduce" / "results" / "tiny.csv"
+    written = table.read_text()
+    table.unlink()
+    assert "2 runs to do" in sparsity("reproduce", "--dry_run").out
+    assert not table.exists()  # what is only listed leaves nothing
+    table.write_text(written)
     shutil.rmtree(place / "studies")
     again = sparsity("reproduce", "--jobs", "2", "--page", page)
     assert "2 runs to do, about 3 minutes" in again.out
