@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-pytest_plugins = ("tests.published", "tests.saved_runs")
+pytest_plugins = ("tests.browser", "tests.published", "tests.saved_runs")
 
 ROOT = Path(__file__).parent.parent
 
