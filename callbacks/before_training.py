@@ -15,6 +15,7 @@ from typing_extensions import override
 from sparsity.analysis.comparison.aligned import Matching, align, apply
 from sparsity.callbacks.batches import first_images, sample_of_fit
 from sparsity.callbacks.network import network_of
+from sparsity.callbacks.progress import tracked
 from sparsity.callbacks.pruning import PruningCallback, Scope, run_seed
 from sparsity.checkpoints.loading import load_masks
 from sparsity.checkpoints.starting import load_weights
@@ -93,6 +94,7 @@ class PruneBeforeTraining(PruningCallback):
             self._layer_densities,
             self.min_kept,
             self._selector,
+            partial(tracked, trainer, what=type(self).__name__),
         )
         self.tell_lots(found.by_lot, found.masks)
         return found.masks

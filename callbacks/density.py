@@ -95,7 +95,10 @@ class DensityMonitor(Callback):
                 logger.log_metrics(metrics, step=trainer.global_step)
             self._logged = kept
         if self.table and not self._printed and (pruner is None or pruner.is_final):
-            Console().print(density_table(kept, sizes(network), self._costs, others))
+            console = Console()
+            with console.capture() as shown:
+                console.print(density_table(kept, sizes(network), self._costs, others))
+            print(shown.get(), end="")  # not by rich, which would write into the line of a progress bar
             self._printed = True
 
 

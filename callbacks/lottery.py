@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from sparsity.callbacks.checkpoint import SparseCheckpoint
 from sparsity.callbacks.network import network_of
+from sparsity.callbacks.phase import Phase
 from sparsity.callbacks.pruning import PruningCallback, require_new_trainer
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.forward.non_finite import layer_in_words
@@ -70,6 +71,13 @@ class IterativeMagnitude(PruningCallback):
     @override
     def is_final(self) -> bool:
         return self._plan is not UNPLANNED and self._cuts_done == self._plan.rounds
+
+    @override
+    def phase(self, trainer: pl.Trainer) -> Phase:
+        done, plan = self._cuts_done, self._plan
+        is_last = done == plan.rounds
+        epochs = (trainer.max_epochs or 0) - done * plan.epochs if is_last else plan.epochs
+        return Phase("training", trainer.current_epoch + 1 - done * plan.epochs, epochs, (done, plan.rounds))
 
     @property
     @override

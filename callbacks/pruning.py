@@ -15,6 +15,7 @@ from typing_extensions import override
 from sparsity.callbacks.batches import sample_of_fit
 from sparsity.callbacks.keep_masks import KeepMasks
 from sparsity.callbacks.network import network_of
+from sparsity.callbacks.phase import Phase, epoch_of
 from sparsity.checkpoints.loading import load_masks
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.masks import Mask, add_masks, density, kept, masked_weights, masks, set_mask, sizes
@@ -102,6 +103,10 @@ class PruningCallback(KeepMasks, ABC):
     def current_mask(self, network: nn.Module) -> dict[str, Tensor]:
         """The weights in use now; in a score search fewer than the masks keep."""
         return masks(network)
+
+    def phase(self, trainer: pl.Trainer) -> Phase:
+        """What the fit is at, in the epoch that has begun."""
+        return epoch_of(trainer)
 
     @property
     def supports_ablation(self) -> bool:

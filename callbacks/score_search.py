@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from typing_extensions import override
 
 from sparsity.callbacks.network import network_of
+from sparsity.callbacks.phase import Phase
 from sparsity.callbacks.pruning import PruningCallback, require_new_trainer, run_seed
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.masks import Mask, masked, masked_weights, masks
@@ -119,6 +120,14 @@ class ScoreSearch(PruningCallback):
     @override
     def is_final(self) -> bool:
         return self._phase == "finetune"
+
+    @override
+    def phase(self, trainer: pl.Trainer) -> Phase:
+        epoch, plan = trainer.current_epoch + 1, self._plan
+        cuts = (self._cuts_done, plan.cuts) if plan.cuts else None
+        if self.is_final:
+            return Phase("finetuning", epoch - plan.search, plan.finetune)
+        return Phase("search", epoch, plan.search, cuts)
 
     @property
     def scores(self) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """A fit from the command line: its folder, what to say when it ends early, and its summary when it is done."""
 
+import logging
 import sys
 import time
 from collections.abc import Mapping
@@ -116,8 +117,14 @@ class Fit:
 
     def _test_accuracy(self, model: SparseClassifier, data: pl.LightningDataModule, path: str) -> float:
         loggers, self._trainer.loggers = self._trainer.loggers, []
-        metrics = self._trainer.test(model, datamodule=data, ckpt_path=path, verbose=False)
-        self._trainer.loggers = loggers
+        said = logging.getLogger("pytorch_lightning")
+        level = said.level
+        try:
+            said.setLevel(logging.WARNING)  # two paths are no news here
+            metrics = self._trainer.test(model, datamodule=data, ckpt_path=path, verbose=False)
+        finally:
+            said.setLevel(level)
+            self._trainer.loggers = loggers
         if not metrics or "test/accuracy" not in metrics[0]:
             raise SparsityError("the data have no test images; leave test_after_fit out")
         return float(metrics[0]["test/accuracy"])

@@ -1,6 +1,6 @@
 """Iterative pruning: score the network as it is masked so far, cut, and repeat."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor, nn
 
@@ -23,6 +23,7 @@ def iterative_masks(
     allocation: LayerDensities | None = None,
     min_kept: int = 0,
     selector: Selector = select,
+    track: Callable[[range], Iterable[int]] = iter,
 ) -> Selection:
     """The masks that keep exactly `round(density * N)` weights of a network, found in several steps.
 
@@ -38,6 +39,7 @@ def iterative_masks(
         min_kept: Each layer keeps at least so many weights.
         selector: Chooses weights by their saliency; one that keeps a pattern, as of `sparsity.pruning.pattern`, keeps
             as many as the pattern can.
+        track: Passes the iterations on, as something that shows progress does.
 
     Returns:
         Masks, and which of the kept weights owe it to a lot: in some iteration their saliency was that of weights which
@@ -51,7 +53,7 @@ def iterative_masks(
     found: dict[str, Tensor] = {}
     by_lot: dict[str, Tensor] = {}
     with on_copies([*weights, *masks(network).values()]):
-        for step in range(1, iterations + 1):
+        for step in track(range(1, iterations + 1)):
             if found:
                 set_mask(network, found)
             count = scheduled_count(network, step, iterations, density, schedule, allocation, start)
