@@ -9,7 +9,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.loggers import Logger
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -26,11 +26,11 @@ from sparsity.callbacks.pruning import find_pruner
 from sparsity.callbacks.samples import batch_sample, known_sample, validation_images
 from sparsity.checkpoints.loading import load_like
 from sparsity.errors import SparsityError, require_whole_number
-from sparsity.formatting import markdown_table
 from sparsity.graph.sample import Given
 from sparsity.graph.weights import Array
 from sparsity.masks import masked
 from sparsity.runs.claiming import has_run_folder, run_folder
+from sparsity.runs.dashboards import log_distribution, log_figure, log_table
 from sparsity.seeding import unmoved_randomness
 
 _IN_DENSITY_MONITOR = {"layer", "masked", "units", "kept", "size", "density", "flops_dense", "flops_effective"}
@@ -39,7 +39,7 @@ _IN_DENSITY_MONITOR = {"layer", "masked", "units", "kept", "size", "density", "f
 class TopologyAnalysis(Callback):
     """Analyses the network once its mask is final and again when the fit ends.
 
-    Logs scalars, histograms, figures and a table of the layers to TensorBoard under `topology/`, and writes the same
+    Logs scalars, distributions, figures and a table of the layers to dashboards under `topology/`, and writes the same
     to `analysis/topology_pruned/` and `analysis/topology_final/` in the run's folder: `summary.json`, `layers.csv`,
     `units.csv`, figures as PNG and PDF. An analysis that fails warns and leaves the fit alone: where nothing tells the
     shape of a sample, or reachability through the network's operations is not defined.
@@ -107,10 +107,9 @@ class TopologyAnalysis(Callback):
             write_json(folder / "summary.json", summary(found))
             write_topologies(folder, {"network": found})
             _log_scalars(trainer, _topology_scalars(found))
-            for logger in _tensorboards(trainer):
+            for logger in trainer.loggers:
                 _log_distributions(logger, found, trainer.global_step)
-                table = _markdown(layer_table(found))
-                logger.experiment.add_text("topology/layers", table, trainer.global_step)
+                log_table(logger, "topology/layers", *_texts(layer_table(found)), trainer.global_step)
             if self.figures:
                 from sparsity.plotting.catalogue import SINGLE_NETWORK_FIGURES, TOPOLOGY_FIGURES
 
@@ -188,8 +187,8 @@ class NetworkComparison(Callback):
                     scalars |= {f"comparison/{pair.b}/{name}": value for name, value in pair_means(pair).items()}
             _log_scalars(trainer, scalars)
             rows: list[Row] = [{"a": p.a, "b": p.b, **_finite(pair_means(p))} for p in found.pairs]
-            for logger in _tensorboards(trainer):
-                logger.experiment.add_text("comparison/pairs", _markdown(rows), trainer.global_step)
+            for logger in trainer.loggers:
+                log_table(logger, "comparison/pairs", *_texts(rows), trainer.global_step)
             if self.figures:
                 from sparsity.plotting.catalogue import comparison_figures
 
@@ -262,18 +261,14 @@ def _finite(values: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
-def _tensorboards(trainer: pl.Trainer) -> list[TensorBoardLogger]:
-    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-
-
-def _log_distributions(logger: TensorBoardLogger, found: Topology, step: int) -> None:
+def _log_distributions(logger: Logger, found: Topology, step: int) -> None:
     samples: dict[tuple[str, str], Array] = {("runs_per_unit", name): runs.count for name, runs in found.runs.items()}
     samples |= {("gaps", layer): gaps.gap for layer, gaps in found.gaps.items()}
     samples |= {("kernel_scores", layer): k.score for layer, k in found.kernels.items()}
     samples |= {("weights", layer): weight[weight != 0] for layer, weight in found.weights.items()}
     for (kind, layer), values in samples.items():
         if values.size:
-            logger.experiment.add_histogram(f"topology/{kind}/{layer or ITSELF}", values, step)
+            log_distribution(logger, f"topology/{kind}/{layer or ITSELF}", values, step)
 
 
 def _show(trainer: pl.Trainer, tag: str, specs: Any, source: Any, folder: Path) -> None:
@@ -282,13 +277,14 @@ def _show(trainer: pl.Trainer, tag: str, specs: Any, source: Any, folder: Path) 
 
     for spec, figure in drawn(specs, source):
         save_figure(figure, folder / spec.name)
-        for logger in _tensorboards(trainer):
-            logger.experiment.add_figure(f"{tag}/{spec.name}", figure, trainer.global_step, close=False)
+        for logger in trainer.loggers:
+            log_figure(logger, f"{tag}/{spec.name}", figure, trainer.global_step)
 
 
-def _markdown(rows: Sequence[Row]) -> str:
+def _texts(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Columns and cells of a table."""
     columns = list(rows[0])
-    return markdown_table(columns, [[_cell(row.get(column)) for column in columns] for row in rows])
+    return columns, [[_cell(row.get(column)) for column in columns] for row in rows]
 
 
 def _cell(value: object) -> str:

@@ -138,7 +138,7 @@ class Fit:
         accuracies: Mapping[str, float],
         folder: RunFolder | None,
     ) -> None:
-        method, asked = (_method(pruner), pruner.density) if pruner else (None, None)
+        method, asked = (method_of(pruner), pruner.density) if pruner else (None, None)
         summary = RunSummary.of(
             model.network,
             known_sample(self._trainer, model),
@@ -164,7 +164,10 @@ def _measures_at_start(trainer: pl.Trainer) -> Mapping[str, float]:
     return found[0] if found else {}
 
 
-def _method(pruner: PruningCallback) -> str:
+def method_of(pruner: PruningCallback | None) -> str:
+    """What a pruner's runs are called, with its ablation."""
+    if pruner is None:
+        return "dense"
     name = type(pruner).__name__
     return name if pruner.ablation is None else f"{name} ({pruner.ablation})"
 

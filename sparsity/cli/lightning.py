@@ -20,7 +20,7 @@ from sparsity.checkpoints.reading import require_fitting
 from sparsity.classifier import SparseClassifier
 from sparsity.cli import COMMANDS
 from sparsity.cli.defaults import default_callbacks, require_no_null
-from sparsity.cli.fit import Fit, SaveConfig
+from sparsity.cli.fit import Fit, SaveConfig, method_of
 from sparsity.cli.parser import OneSentenceParser, command_parser
 from sparsity.cli.resume import read_intact_checkpoint, require_same_pruner
 from sparsity.diagnosis import blaming
@@ -29,9 +29,10 @@ from sparsity.forward.float32 import choose_products
 from sparsity.pruning.ablation import Ablation
 from sparsity.runs.claiming import runs_folder
 from sparsity.runs.class_paths import require_classes
+from sparsity.runs.dashboards import RunOnDashboards, hyperparameters, label
 from sparsity.runs.folder import newest_checkpoint
 from sparsity.runs.resuming import SettingsInCheckpoints, require_same_settings, settings_of
-from sparsity.trainer.internals import help_texts, instantiate, options_of, subcommands_of, use_lean_loop
+from sparsity.trainer.internals import help_texts, instantiate, name_run, options_of, subcommands_of, use_lean_loop
 
 _SUBCOMMANDS = {
     **COMMANDS,
@@ -186,8 +187,14 @@ class SparsityCLI(LightningCLI):
         if self.subcommand == "predict":
             own = [*own, PredictionWriter(self._get(self.config, "output"))]
         config["callbacks"] = [pruner or KeepMasks(), *own, SettingsInCheckpoints(self._settings)]
+        if self.subcommand == "fit":
+            config["callbacks"].append(RunOnDashboards(hyperparameters(self._settings)))
         require_no_null(config)
         trainer = self._instantiate_trainer(config, default_callbacks(config, own))
+        if self.subcommand == "fit":
+            density, seed = None if pruner is None else pruner.density, self._get(self.config, "seed_everything")
+            for logger in trainer.loggers:
+                name_run(logger, label(method_of(pruner), density, seed))
         require_whole_number("trainer.accumulate_grad_batches", config["accumulate_grad_batches"], at_least=1)
         if config["sync_batchnorm"] and trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
             raise SparsityError("trainer.sync_batchnorm works on GPUs alone; leave it out, or train in one process")

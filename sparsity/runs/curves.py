@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sparsity.diagnosis import one_line
 from sparsity.errors import SparsityError
+from sparsity.runs.folder import RunFolder
 
 CURVES = ("val/accuracy", "train/loss", "dynamics/explored", "dynamics/iou_with_last")
 
@@ -39,7 +40,7 @@ def stitched(older: Curve, newer: Curve) -> Curve:
 
 def _read_session(folder: Path) -> dict[str, Curve]:
     try:
-        return _read_events(folder)
+        return {tag: curve for place in RunFolder(folder).events_folders for tag, curve in _read_events(place).items()}
     # What a damaged file makes of TensorBoard is not limited to its own errors.
     except Exception as error:
         raise SparsityError(f"the event files in {folder} are damaged: {one_line(error)}") from error

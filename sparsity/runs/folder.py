@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from sparsity.runs.yaml_files import load_yaml_without_aliases
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.yaml"
 SUMMARY = "summary.json"
+_EVENTS = "events.out.tfevents.*"
+_HPARAMS = "hparams.yaml"
 
 _LONGEST = 200
 
@@ -57,6 +60,12 @@ class RunFolder:
     def saved(self, *names: str) -> Path | None:
         """The first of some checkpoints that there is."""
         return next((file for name in names if (file := self.checkpoint(name)).is_file()), None)
+
+    @property
+    def events_folders(self) -> list[Path]:
+        """Where TensorBoard's event files lie: in a folder of the run's name, or of an older run in its own."""
+        found = {file.parent for pattern in (_EVENTS, f"*/{_EVENTS}") for file in self.path.glob(pattern)}
+        return sorted(found)
 
     @property
     def is_finished(self) -> bool:
@@ -123,10 +132,12 @@ class RunFolder:
         """
         with suppress(OSError):  # there is none, or it holds a checkpoint
             self.checkpoints.rmdir()
-        written = list(self.path.glob("*"))
-        if all(f.name.startswith("events.out.tfevents") or f.name in (CONFIG, "hparams.yaml") for f in written):
+        places = {self.path, *self.events_folders}
+        written = [file for place in places for file in place.iterdir() if file not in places]
+        if all(fnmatch(file.name, _EVENTS) or file.name in (CONFIG, _HPARAMS) for file in written):
             for file in written:
                 file.unlink()
+            remove_empty(sorted(places - {self.path}))
             remove_empty(made)  # but for those with other runs in them
 
 

@@ -16,7 +16,7 @@ from jsonargparse._loaders_dumpers import get_yaml_default_loader
 from pytorch_lightning.__version__ import version
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, _get_module_type, _InstantiatorFn
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import CombinedLoader
 from typing_extensions import override
 
@@ -147,6 +147,22 @@ def asked_version(logger: Versioned) -> int | str | None:
 def ask_version(logger: Versioned, version: int | str | None) -> None:
     """Tell a logger that has not started yet which version to take, a name or a number; None for the next."""
     logger._version = version
+
+
+def name_run(logger: Logger, name: str) -> None:
+    """Give a run the name that dashboards list it by, unless the user gave it one or it has started.
+
+    TensorBoard's is that of a folder within the run's. Of its hyper-parameters Lightning then shows no metric of -1.
+    """
+    if isinstance(logger, TensorBoardLogger):
+        logger._default_hp_metric = False
+        if logger._sub_dir is None and not has_started(logger):
+            logger._sub_dir = name
+    elif isinstance(logger, WandbLogger):
+        if logger._wandb_init["name"] is None:
+            logger._name = logger._wandb_init["name"] = name
+    elif isinstance(logger, MLFlowLogger) and logger._run_name is None:
+        logger._run_name = name
 
 
 def has_started(logger: Versioned) -> bool:

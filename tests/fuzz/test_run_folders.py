@@ -71,7 +71,7 @@ def run(try_it: Callable[..., None], command: str, finished: Path, damage: Calla
 
 
 def place(folder: Path, name: str) -> Path:
-    return next(folder.glob("events.out.tfevents.*")) if name == "events" else folder / name
+    return next(folder.glob("*/events.out.tfevents.*")) if name == "events" else folder / name
 
 
 commands = st.sampled_from(sorted(COMMANDS))
