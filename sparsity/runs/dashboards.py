@@ -34,6 +34,9 @@ _LAYOUT = {
         "moving mask": ["Multiline", ["dynamics/explored", "dynamics/iou_with_last"]],
     },
 }
+_FIRST = ("pruner", "pruner.density", "seed_everything", "data", "model.network")
+"""TensorBoard's table shows the first five until others are chosen."""
+
 _UNTOLD = ("data_dir", "num_workers")
 """Where data lie and how fast they are read says nothing of a run."""
 
@@ -63,7 +66,8 @@ def hyperparameters(settings: Mapping[str, Any]) -> dict[str, str | float | bool
         >>> hyperparameters({"pruner": {"class_path": "sparsity.callbacks.SynFlow", "init_args": {"density": 0.1}}})
         {'pruner': 'SynFlow', 'pruner.density': 0.1}
     """
-    return dict(_flat("", settings))
+    found = dict(_flat("", settings))
+    return {name: found[name] for name in (*_FIRST, *found) if name in found}
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, str | float | bool]]:

@@ -48,6 +48,13 @@ def test_hyperparameters_are_flat_and_named_as_options() -> None:
         "model.network": "FC",
         "model.network.input_shape": "[1, 28, 28]",
     }
+    assert list(hyperparameters(settings))[:5] == [
+        "pruner",
+        "pruner.density",
+        "seed_everything",
+        "data",
+        "model.network",
+    ]
 
 
 ROOT = Path(__file__).parent.parent.parent
