@@ -12,6 +12,7 @@ from importlib import import_module
 COMMANDS = {
     "analyze": "Analyse and compare trained networks, ours and published ones.",
     "benchmark": "Time trained networks: dense, with masks and compact.",
+    "completion": "Print what a shell needs to complete commands, options and classes.",
     "connect": "Measure the straight line between two networks: linear mode connectivity.",
     "convert": "Turn another program's checkpoint into one of ours.",
     "export": "Write a network as a smaller equal one, in a format that other programs read.",

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from inspect import signature
+from inspect import isabstract, signature
 from typing import Any, NoReturn
 
 import pytorch_lightning as pl
@@ -52,7 +52,7 @@ class OneSentenceParser(ParserOfGivenArguments):
         if not self.exit_on_error:  # a parser within a parser, whose caller adds where it happened
             super().error(message, ex)
         own = list(options_of(self))
-        options = _options() if "trainer.max_epochs" in own or subcommands_of(self) is not None else own
+        options = options_of_fit() if "trainer.max_epochs" in own or subcommands_of(self) is not None else own
         print(f"error: {sentence(message, options)}", file=sys.stderr)
         sys.exit(2)
 
@@ -113,18 +113,25 @@ def sentence(message: str, options: Sequence[str] = ()) -> str:
     return one_sentence(message, sorted(names), options)
 
 
-def _options() -> list[str]:
+def options_of_fit() -> list[str]:
     """The options of a fit by their dotted names, those of classes that can be chosen too, but for schedules' many."""
-    chosen = {
-        "trainer": (pl.Trainer,),
-        "model": (SparseClassifier,),
+    chosen: dict[str, list[type]] = {"trainer": [pl.Trainer], "model": [SparseClassifier], **_classes()}
+    names = [(place, name) for place, kinds in chosen.items() for kind in kinds for name in signature(kind).parameters]
+    return list(dict.fromkeys(f"{place}.{name}" for place, name in names))
+
+
+def choices_of_fit() -> dict[str, list[str]]:
+    """By the options of a fit that name a class, the bare names of those that there are."""
+    return {place: [kind.__name__ for kind in kinds if not isabstract(kind)] for place, kinds in _classes().items()}
+
+
+def _classes() -> dict[str, list[type]]:
+    return {
         "pruner": _public(sparsity.callbacks, sparsity.callbacks.PruningCallback),
         "data": _public(sparsity.datamodules, pl.LightningDataModule),
         "model.network": _public(sparsity.networks, torch.nn.Module),
         "model.optimizer": _public(torch.optim, torch.optim.Optimizer),
     }
-    names = [(place, name) for place, kinds in chosen.items() for kind in kinds for name in signature(kind).parameters]
-    return list(dict.fromkeys(f"{place}.{name}" for place, name in names))
 
 
 def _public(package: Any, kind: type) -> list[type]:
