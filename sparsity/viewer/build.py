@@ -53,9 +53,7 @@ def pictures(
     return found
 
 
-def picture(
-    network: nn.Module, input_shape: Given = None, other: Mapping[str, BoolArray] | None = None
-) -> Picture:
+def picture(network: nn.Module, input_shape: Given = None, other: Mapping[str, BoolArray] | None = None) -> Picture:
     """The picture of a network, with all its edges.
 
     Args:
@@ -71,10 +69,10 @@ def picture(
     wired, vertices = wiring(plain, trace_of(plain, input_shape))
     weights, masks, effective = layer_weights(plain), layer_masks(plain), effective_masks(plain, input_shape)
     columns, dots, read = _columns(wired, vertices, shape)
-    parts = [
-        _edges(dots[name], read[name], weights[name], masks[name], effective[name], None if other is None else other[name])
-        for name in wired
-    ]  # fmt: skip
+    parts = []
+    for name in wired:
+        shared = None if other is None else masks[name] & other[name]
+        parts.append(_edges(dots[name], read[name], weights[name], masks[name], effective[name], shared))
     edges = Edges(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
     count = columns[-1].first + columns[-1].dots
     by_dot = partial(np.bincount, minlength=count)
@@ -92,7 +90,7 @@ def picture(
         edges=edges,
         all_edges=len(edges),
         ties=_ties(wired, dots, vertices),
-        state=np.select([~alive, ~is_on_path], [DEAD, OFF_PATH], ON_PATH).astype(np.uint8),
+        state=np.select([is_on_path, alive], [ON_PATH, OFF_PATH], DEAD).astype(np.uint8),
         fan_in=by_dot(edges.target, edges.kept).astype(np.intp),
         fan_out=by_dot(edges.source, edges.kept).astype(np.intp),
         layers={
@@ -139,7 +137,7 @@ def _columns(
 
 
 def _edges(
-    targets: IntArray, sources: IntArray, weight: Array, mask: BoolArray, effective: BoolArray, other: BoolArray | None
+    targets: IntArray, sources: IntArray, weight: Array, mask: BoolArray, effective: BoolArray, shared: BoolArray | None
 ) -> Edges:
     """A layer's weights by pairs of dots.
 
@@ -149,39 +147,38 @@ def _edges(
         weight: `[units, inputs, ...]`, pruned weights 0.
         mask: Shaped like it.
         effective: Shaped like it.
-        other: Shaped like it; None without another network.
+        shared: Shaped like it; None without another network.
     """
     units, inputs, *area = weight.shape
-    kernels = weight.astype(np.float64).reshape(units, inputs, -1)
-    shared = np.zeros_like(mask) if other is None else mask & other
-    of_kernels = [part.reshape(units, inputs, -1) for part in (mask, effective, shared)]
-    kept = of_kernels[0].sum(axis=2)
+    places = (units, inputs, prod(area))
+    kept = mask.reshape(places).sum(axis=2)
     unit, place = np.nonzero(kept)
     group_of = np.arange(units) // max(units // len(sources), 1)
-    source_of, source = np.unique(sources, return_inverse=True)
     target_of, target = np.unique(targets, return_inverse=True)
+    source_of, source = np.unique(sources, return_inverse=True)
     source = source.reshape(sources.shape)
     pair = target[unit] * len(source_of) + source[group_of[unit], place]
-    pairs = len(target_of) * len(source_of)
+    found, number = np.unique(pair, return_inverse=True)
 
-    def summed(of_each: Array) -> FloatArray:
-        return np.bincount(pair, weights=of_each[unit, place], minlength=pairs)
+    def summed(values: Array) -> FloatArray:
+        """Of all weights between two dots."""
+        of_kernels = values.reshape(places)[unit, place].astype(np.float64).sum(axis=1)
+        return np.bincount(number, weights=of_kernels, minlength=len(found)).astype(np.float64)
 
-    in_group = np.zeros((len(target_of), len(sources)))
-    np.add.at(in_group, (target, group_of), prod(area))
-    reads = np.zeros((len(sources), len(source_of)))
-    np.add.at(reads, (np.arange(len(sources))[:, None], source), 1)
-    counts = summed(kept)
-    found = np.flatnonzero(counts)
+    units_in = np.zeros((len(target_of), len(sources)))
+    np.add.at(units_in, (target, group_of), 1)
+    inputs_in = np.zeros((len(sources), len(source_of)))
+    np.add.at(inputs_in, (np.arange(len(sources))[:, None], source), 1)
+    sizes = prod(area) * (units_in @ inputs_in).flatten()
     return Edges(
         source=source_of[found % len(source_of)],
         target=target_of[found // len(source_of)],
-        value=summed(kernels.sum(axis=2))[found],
-        strength=summed(np.abs(kernels).sum(axis=2))[found],
-        kept=counts[found].astype(np.intp),
-        size=(in_group @ reads).flatten()[found].astype(np.intp),
-        on_path=summed(of_kernels[1].sum(axis=2))[found] > 0,
-        shared=summed(of_kernels[2].sum(axis=2))[found].astype(np.intp),
+        value=summed(weight),
+        strength=summed(np.abs(weight)),
+        kept=summed(mask).astype(np.intp),
+        size=sizes[found].astype(np.intp),
+        on_path=summed(effective) > 0,
+        shared=np.zeros(len(found), dtype=np.intp) if shared is None else summed(shared).astype(np.intp),
     )
 
 

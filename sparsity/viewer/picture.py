@@ -128,7 +128,8 @@ class Picture:
         edges: Those that are drawn.
         all_edges: How many there are.
         ties: `[2, n]`, dots that are one unit: of a residual stream that several layers add to, for example.
-        state: `[dots]`, `DEAD` (no unit has both a kept input and a kept output), `OFF_PATH` or `ON_PATH`.
+        state: `[dots]`: `ON_PATH` where a path from input to output goes through, in a residual stream also past the
+            layer; else `OFF_PATH` if a unit has a kept input and a kept output, or `DEAD`.
         fan_in: `[dots]`, kept weights.
         fan_out: `[dots]`, kept weights that read it.
         layers: By name, the counts of each.
