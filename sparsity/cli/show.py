@@ -89,9 +89,7 @@ def show(
         write_new(folder / IMAGE, image)
         write_new(folder / PAGE, network_page(shown, image, " and ".join(names)).encode())
     for name, picture in shown.items():
-        print(
-            " ".join([f"{name}:", *picture.notes()]) if picture.notes() else f"{name}: all {picture.all_edges:,} edges"
-        )
+        print(" ".join([f"{name}: {summary(picture)}", *picture.notes()]))
     print(f"written to {Path(output) / PAGE}")
 
 

@@ -1,7 +1,6 @@
 "use strict";
 // Draws each network once, and what belongs to the unit in focus on a second canvas above, while the first is faint.
 
-const LEVELS = 5; // widths of lines: one path a width is quicker than one an edge
 const PAD = 12, GAP = 36, REACH = 12; // pixels: around, between columns at least, and how near a pointer has to be
 const LISTED = 5; // strongest edges that are told
 const [DEAD, OFF_PATH] = [0, 1]; // other units are on a path
@@ -133,22 +132,28 @@ class Network {
     this.drawNames(context, colours);
   }
 
+  /** Edges in rising order of strength, after those on no path. */
   drawEdges(context, colours, edges, opacity) {
-    const paths = new Map();
-    for (const edge of edges) {
-      const level = this.onPath[edge] ? Math.min(LEVELS, 1 + Math.floor((this.level[edge] / 256) * LEVELS)) : 0;
-      const key = level ? (this.value[edge] < 0 ? -level : level) : 0;
-      if (!paths.has(key)) paths.set(key, new Path2D());
-      this.line(paths.get(key), this.source[edge], this.target[edge]);
-    }
-    for (const key of [...paths.keys()].sort((one, other) => Math.abs(one) - Math.abs(other) || one - other)) {
-      const share = Math.abs(key) / LEVELS;
-      context.strokeStyle = key ? (key > 0 ? colours.positive : colours.negative) : colours["off-path"];
-      context.globalAlpha = opacity * (key ? 0.2 + 0.75 * share : 0.5);
-      context.lineWidth = key ? 0.4 + 2 * share * share : 0.5;
-      context.stroke(paths.get(key));
+    const [off, on] = [0, 1].map((isOn) => edges.filter((edge) => this.onPath[edge] === isOn));
+    context.globalAlpha = opacity * 0.5;
+    context.lineWidth = 0.5;
+    context.strokeStyle = colours["off-path"];
+    for (const edge of off) this.stroke(context, edge);
+    for (const edge of on) {
+      const level = this.level[edge] / 255;
+      context.globalAlpha = opacity * (0.15 + 0.8 * level);
+      context.lineWidth = 0.4 + 2 * level * level;
+      context.strokeStyle = this.value[edge] < 0 ? colours.negative : colours.positive;
+      this.stroke(context, edge);
     }
     context.globalAlpha = 1;
+  }
+
+  stroke(context, edge) {
+    // One by one: what many wide lines cover together takes Chromium several times as long to find out.
+    context.beginPath();
+    this.line(context, this.source[edge], this.target[edge]);
+    context.stroke();
   }
 
   drawTies(context, colours, numbers) {
