@@ -1,5 +1,6 @@
 """The command `show`."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pytorch_lightning import LightningDataModule
@@ -17,9 +18,10 @@ from sparsity.cli.connect import IMAGES_TO_ALIGN_BY, Alignments
 from sparsity.cli.parser import OneSentenceParser, parser_of
 from sparsity.errors import SparsityError
 from sparsity.evaluation import read_training_images
-from sparsity.graph.sample import Given, shape_by_data
+from sparsity.graph.sample import Given, own_shape, shape_by_data
 from sparsity.runs.folder import CONFIG, folder_of
 from sparsity.runs.rebuilding import network_of_config
+from sparsity.runs.summary import RunSummary
 from sparsity.viewer.build import MOST_EDGES, pictures
 from sparsity.viewer.page import network_page, summary
 
@@ -62,7 +64,7 @@ def show(
         align: Put the second network's units in the order of the first one's, by weights or by activations, so that
             units that do the same stand at the same place.
         mask: For Gem-Miner's files: the mask its forward pass uses, or the flags alone.
-        edges: Of every network that are drawn at most: the strongest, of each layer the same share.
+        edges: Of every network that are drawn at most: the strongest of each layer.
 
     Raises:
         SparsityError: If a file cannot be read or its network's graph not be made, there are more than two networks or
@@ -73,7 +75,7 @@ def show(
     checkpoints = [checkpoint_in(path) for path in checkpoints]
     names = names_of(checkpoints, names)
     networks = {n: _read(path, network, trust_config, mask) for n, path in zip(names, checkpoints, strict=True)}
-    given: Given = input_shape if input_shape is not None else shape_by_data(data, networks.values())
+    given: Given = input_shape or shape_by_data(data, networks.values()) or _shape_told(checkpoints, networks.values())
     with results_folder(output) as folder:
         if len(networks) == 2 and align != "none":
             a, b = networks.values()
@@ -98,6 +100,14 @@ def _read(path: str, network: nn.Module | None, trust_config: bool, mask: MaskCh
     if network is None and trust_config and run.is_run:
         network = network_of_config(run.read_config(), str(run.path / CONFIG))
     return load_like(path, network, mask).eval()
+
+
+def _shape_told(checkpoints: Sequence[str], networks: Iterable[nn.Module]) -> Sequence[int] | None:
+    """What a finished run says of a sample, where not all networks say it themselves."""
+    if all(own_shape(network) is not None for network in networks):
+        return None
+    runs = filter(lambda run: run.is_run and run.is_finished, (folder_of(Path(path)) for path in checkpoints))
+    return next((shape for run in runs if (shape := RunSummary.read(run).input_shape) is not None), None)
 
 
 run = show

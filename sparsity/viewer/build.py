@@ -17,7 +17,7 @@ from sparsity.graph.weights import Array, BoolArray, FloatArray, IntArray, layer
 from sparsity.viewer.picture import DEAD, OFF_PATH, ON_PATH, Column, Counts, Edges, Picture, require_same_columns
 from sparsity.viewer.wiring import Layer, makers, note_makers, wiring
 
-MOST_EDGES = 20_000
+MOST_EDGES = 12_000
 """Drawn of a network: more are a haze, and take a browser longer than a glance."""
 _MOST_MAP_VALUES = 400_000
 

@@ -167,7 +167,7 @@ class Picture:
         return np.divide(self.edges.strength, strongest, out=np.zeros(len(column)), where=strongest > 0)
 
     def strongest(self, most: int) -> "Picture":
-        """The picture with so many edges at most: of every column the same share, the strongest of each.
+        """The picture with so many edges at most, but one into each column: the strongest, of wide layers equally many.
 
         Args:
             most: At least 1.
@@ -176,15 +176,14 @@ class Picture:
             SparsityError: If it is not.
         """
         require_whole_number("edges", most, at_least=1)
-        count = len(self.edges)
-        if count <= most:
+        if len(self.edges) <= most:
             return self
         column = self.column_of_dots[self.edges.target]
-        order = np.lexsort((-self.edges.strength, column))
         sizes = np.bincount(column, minlength=len(self.columns))
-        rank = np.empty(count, dtype=np.intp)
-        rank[order] = np.arange(count) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        return replace(self, edges=self.edges.take(rank < sizes[column] * most // count))
+        order = np.lexsort((-self.edges.strength, column))
+        rank = np.empty(len(order), dtype=np.intp)
+        rank[order] = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return replace(self, edges=self.edges.take(rank < _shared_out(sizes, most)))
 
     def notes(self) -> list[str]:
         """What the picture does not show as it is, a sentence each."""
@@ -201,8 +200,8 @@ class Picture:
         found += [f"A dot of the {c.name} is a square of {c.side} x {c.side} pixels." for c in coarse]
         if len(self.edges) < self.all_edges:
             found.append(
-                f"Drawn are the {len(self.edges):,} strongest of {self.all_edges:,} edges, of every layer the same "
-                f"share; {self.all_edges - len(self.edges):,} are left out. Counts are of all."
+                f"Of {self.all_edges:,} edges the {len(self.edges):,} strongest are drawn, equally many of every large "
+                f"layer; {self.all_edges - len(self.edges):,} are left out. Counts are of all."
             )
         if self.unused:
             found.append(f"Not drawn, since the forward pass does not use them: {', '.join(self.unused)}.")
@@ -217,3 +216,16 @@ def require_same_columns(pictures: Mapping[str, Picture]) -> None:
     """
     if len({tuple((c.units, c.first, c.image) for c in picture.columns) for picture in pictures.values()}) > 1:
         raise SparsityError("only networks of one architecture are shown side by side; the columns of these differ")
+
+
+def _shared_out(sizes: IntArray, most: int) -> int:
+    """The highest number, from 1, of which everybody takes, or all that it has, and together no more than `most`.
+
+    Args:
+        sizes: What each has, together more than `most`.
+        most: At least 1.
+    """
+    rising = np.sort(sizes)
+    before = np.cumsum(rising) - rising
+    shares = (most - before) // np.arange(len(rising), 0, -1)
+    return max(int(shares[np.argmax(rising > shares)]), 1)

@@ -100,7 +100,12 @@ def makers(layer: Layer, wired: Mapping[str, Layer], dots: Mapping[str, IntArray
     maker = np.full(count, -1)
     for name in layer.before:
         note_makers(maker, wired[name], dots[name])
-    return maker[layer.reads]
+    found = maker[layer.reads]
+    # A single unit is the same wherever it stands, and so is tied to no place: what nothing else made is its.
+    single = [name for name in layer.before if len(wired[name].makes) == 1]
+    if single and not layer.others:
+        found[found < 0] = dots[single[-1]][0]
+    return found
 
 
 def note_makers(maker: IntArray, layer: Layer, dots: IntArray) -> None:

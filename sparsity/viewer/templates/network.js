@@ -260,16 +260,15 @@ class Network {
 
   tell(dot) {
     const column = this.columns[this.column[dot]];
-    const about = { unit: this.name(dot) };
     const lines = [["state", ["dead", "alive, on no path", "alive"][this.state[dot]]]];
-    if (column.isLayer) lines.push(["fan-in", this.fanIn[dot].toLocaleString("en")]);
-    lines.push(["fan-out", this.fanOut[dot].toLocaleString("en")]);
+    if (column.isLayer) lines.push(["fan-in", this.counted(this.fanIn[dot], this.incoming(dot))]);
+    lines.push(["fan-out", this.counted(this.fanOut[dot], this.outgoing(dot))]);
     const isRead = column.isLayer;
     const edges = [...(isRead ? this.incoming(dot) : this.outgoing(dot))].sort((a, b) => this.strength[b] - this.strength[a]);
     const strongest = edges.slice(0, LISTED).map((edge) => [this.name((isRead ? this.source : this.target)[edge]), this.worth(edge)]);
     const isOfSeveral = edges.some((edge) => this.size[edge] > 1);
     const heading = (isRead ? "Strongest inputs" : "Read most strongly by") + (isOfSeveral ? ": magnitude, weights kept" : "");
-    const parts = [element("strong", about.unit), list(lines)];
+    const parts = [element("strong", this.name(dot)), list(lines)];
     if (strongest.length) parts.push(element("div", heading), list(strongest));
     const map = this.maps[column.name];
     if (map && column.isLayer) parts.push(mapImage(map, dot - column.first));
@@ -278,6 +277,12 @@ class Network {
     const isNarrow = this.stage.clientWidth < 560;
     const x = this.x[dot] - this.picture.parentElement.scrollLeft;
     this.tip.className = `tip ${isNarrow ? "below" : x > this.stage.clientWidth / 2 ? "left" : "right"}`;
+  }
+
+  /** How many weights there are, and how many of them are in edges that are drawn, if not all are. */
+  counted(all, edges) {
+    const drawn = edges.reduce((sum, edge) => sum + this.kept[edge], 0);
+    return all.toLocaleString("en") + (drawn < all ? ` (${drawn.toLocaleString("en")} drawn)` : "");
   }
 
   /** A weight's value; of several the sum of magnitudes, with the sign of the sum, and how many of them are kept. */
