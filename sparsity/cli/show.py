@@ -1,6 +1,5 @@
 """The command `show`."""
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pytorch_lightning import LightningDataModule
@@ -11,16 +10,15 @@ from sparsity.analysis.comparison.aligned import apply
 from sparsity.analysis.comparison.networks import require_comparable
 from sparsity.analysis.output import results_folder
 from sparsity.atomic import write_new
-from sparsity.checkpoints.layouts import MaskChoice
-from sparsity.checkpoints.loading import load_like
 from sparsity.cli.analyze import checkpoint_in, names_of
 from sparsity.cli.connect import IMAGES_TO_ALIGN_BY, Alignments
 from sparsity.cli.parser import OneSentenceParser, parser_of
 from sparsity.errors import SparsityError
 from sparsity.evaluation import read_training_images
-from sparsity.graph.sample import Given, own_shape, shape_by_data
-from sparsity.runs.folder import CONFIG, folder_of
-from sparsity.runs.rebuilding import network_of_config
+from sparsity.graph.sample import own_shape
+from sparsity.report.reading import read_network
+from sparsity.report.sources import Source
+from sparsity.runs.folder import folder_of
 from sparsity.runs.summary import RunSummary
 from sparsity.viewer.build import MOST_EDGES, pictures
 from sparsity.viewer.page import network_page, summary
@@ -45,7 +43,6 @@ def show(
     trust_config: bool = False,
     data: LightningDataModule | None = None,
     align: Alignments = "none",
-    mask: MaskChoice = "effective",
     edges: int = MOST_EDGES,
 ) -> None:
     """Draw one network, or two of one architecture side by side, as a page that can be asked: network.html.
@@ -63,7 +60,6 @@ def show(
         data: Say the shape of a sample, and are what to align by with activations, for example MNIST.
         align: Put the second network's units in the order of the first one's, by weights or by activations, so that
             units that do the same stand at the same place.
-        mask: For Gem-Miner's files: the mask its forward pass uses, or the flags alone.
         edges: Of every network that are drawn at most: the strongest of each layer.
 
     Raises:
@@ -74,8 +70,10 @@ def show(
         raise SparsityError(f"one network is shown, or two side by side; {len(checkpoints)} checkpoints were given")
     checkpoints = [checkpoint_in(path) for path in checkpoints]
     names = names_of(checkpoints, names)
-    networks = {n: _read(path, network, trust_config, mask) for n, path in zip(names, checkpoints, strict=True)}
-    given: Given = input_shape or shape_by_data(data, networks.values()) or _shape_told(checkpoints, networks.values())
+    shape = input_shape or own_shape(data)
+    read = [read_network(_source(path), network, shape, trust_config) for path in checkpoints]
+    networks = {name: found for name, (found, _) in zip(names, read, strict=True)}
+    given = next((told for _, told in read if told is not None), None)
     with results_folder(output) as folder:
         if len(networks) == 2 and align != "none":
             a, b = networks.values()
@@ -95,19 +93,12 @@ def show(
     print(f"written to {Path(output) / PAGE}")
 
 
-def _read(path: str, network: nn.Module | None, trust_config: bool, mask: MaskChoice) -> nn.Module:
+def _source(path: str) -> Source:
+    """Where a checkpoint lies, and what its run, if it is of one, says of it."""
     run = folder_of(Path(path))
-    if network is None and trust_config and run.is_run:
-        network = network_of_config(run.read_config(), str(run.path / CONFIG))
-    return load_like(path, network, mask).eval()
-
-
-def _shape_told(checkpoints: Sequence[str], networks: Iterable[nn.Module]) -> Sequence[int] | None:
-    """What a finished run says of a sample, where not all networks say it themselves."""
-    if all(own_shape(network) is not None for network in networks):
-        return None
-    runs = filter(lambda run: run.is_run and run.is_finished, (folder_of(Path(path)) for path in checkpoints))
-    return next((shape for run in runs if (shape := RunSummary.read(run).input_shape) is not None), None)
+    config = run.read_config() if run.is_run else {}
+    summary = RunSummary.read(run) if run.is_run and run.is_finished else None
+    return Source(Path(path), Path(path), method="", seed="", family="", config=config, summary=summary)
 
 
 run = show
