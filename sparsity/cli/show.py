@@ -21,7 +21,7 @@ from sparsity.report.sources import Source
 from sparsity.runs.folder import folder_of
 from sparsity.runs.summary import RunSummary
 from sparsity.viewer.build import MOST_EDGES, pictures
-from sparsity.viewer.page import network_page, summary
+from sparsity.viewer.page import network_page
 
 PAGE, IMAGE = "network.html", "network.png"
 
@@ -89,7 +89,7 @@ def show(
         write_new(folder / IMAGE, image)
         write_new(folder / PAGE, network_page(shown, image, " and ".join(names)).encode())
     for name, picture in shown.items():
-        print(" ".join([f"{name}: {summary(picture)}", *picture.notes()]))
+        print(" ".join([f"{name}: {picture.summary()}", *picture.notes()]))
     print(f"written to {Path(output) / PAGE}")
 
 

@@ -16,7 +16,6 @@ from sparsity.formatting import percent
 from sparsity.graph.weights import FloatArray, IntArray
 from sparsity.plotting.files import figure_bytes
 from sparsity.plotting.style import DPI, FONT, SMALL, WIDTH, figure_in_style
-from sparsity.viewer.page import summary
 from sparsity.viewer.picture import DEAD, NEGATIVE, OFF_PATH, POSITIVE, Column, Picture
 
 _GAP = 0.5  # inches, here and below: between columns at least
@@ -35,15 +34,25 @@ def networks_png(pictures: Mapping[str, Picture]) -> bytes:
         pictures: By the networks' names, as of `sparsity.viewer.build.pictures`.
 
     Returns:
-        The file, in 64 colours: of thousands of thin lines, a quarter of the size that it would have in all.
+        The file, in some fifty colours: of thousands of thin lines, a fifth of the size that it would have in all.
     """
     image = Image.open(io.BytesIO(figure_bytes(networks_figure(pictures), "png"))).convert("RGB")
     content = io.BytesIO()
-    # By median cut, which is the default, the colours of the legend would not be those of the lines.
-    image.quantize(64, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-        content, "png", optimize=True, dpi=(DPI, DPI)
-    )
+    image.quantize(palette=_palette(), dither=Image.Dither.NONE).save(content, "png", optimize=True, dpi=(DPI, DPI))
     return content.getvalue()
+
+
+def _palette() -> Image.Image:
+    """Black, white, and between white and each colour that is drawn twelve shades; half of them where signs meet."""
+    positive, negative, unit = (np.array(to_rgb(colour)) for colour in (POSITIVE, NEGATIVE, _UNIT))
+    meeting = [share * positive + (1 - share) * negative for share in (0.25, 0.5, 0.75)]
+    steps = np.linspace(0, 1, 13)[1:, None]
+    shades = [1 - steps * (1 - colour) for colour in (positive, negative, unit)]
+    shades += [1 - steps[1::2] * (1 - colour) for colour in meeting]
+    colours = np.concatenate([np.zeros((1, 3)), np.ones((1, 3)), *shades])
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(np.rint(255 * colours).astype(int).flatten().tolist())
+    return palette
 
 
 @figure_in_style
@@ -78,7 +87,7 @@ def networks_figure(pictures: Mapping[str, Picture]) -> Figure:
                       rotation=90 if is_upright else 0, parse_math=False)  # fmt: skip
         top = _HEIGHT + _HEAD - 0.12
         axes.text(0.15, top, name, fontsize=FONT + 1, fontweight="bold", va="top", parse_math=False)
-        axes.text(0.15, top - 0.19, summary(picture), fontsize=SMALL, va="top", color="0.35")
+        axes.text(0.15, top - 0.19, picture.summary(), fontsize=SMALL, va="top", color="0.35")
     has_ties = any(picture.ties.size for picture in pictures.values())
     figure.legend(handles=_legend(has_ties), loc="lower center", ncols=6, fontsize=SMALL, columnspacing=1.2)
     return figure
@@ -126,7 +135,7 @@ def _labels(picture: Picture) -> list[list[str]]:
         counts = picture.layers.get(column.name) if column.is_layer else None
         found.append([name])
         if counts is not None:
-            found[-1] += [percent(counts.kept / max(counts.size, 1)), f"{counts.alive:,} of {counts.units:,}"]
+            found[-1] += [percent(counts.density), f"{counts.alive:,} of {counts.units:,}"]
     return found
 
 

@@ -36,7 +36,7 @@ def network_page(pictures: Mapping[str, Picture], image: bytes, title: str) -> s
     shown = [
         {
             "name": name,
-            "summary": summary(picture),
+            "summary": picture.summary(),
             "notes": picture.notes(),
             "rows": [(layer, *_cells(counts)) for layer, counts in picture.layers.items()]
             + [("all layers", *_cells(picture.total))],
@@ -55,18 +55,9 @@ def network_page(pictures: Mapping[str, Picture], image: bytes, title: str) -> s
     )
 
 
-def summary(picture: Picture) -> str:
-    """How much is left, in a sentence."""
-    total = picture.total
-    return (
-        f"{total.kept:,} of {total.size:,} weights kept (density {percent(total.kept / max(total.size, 1))}), "
-        f"{total.effective:,} of them on a path from input to output; {total.alive:,} of {total.units:,} units alive."
-    )
-
-
 def _cells(counts: Counts) -> tuple[str, ...]:
     numbers = (counts.units, counts.alive, counts.kept, counts.size)
-    return (*(f"{number:,}" for number in numbers), percent(counts.kept / max(counts.size, 1)), f"{counts.effective:,}")
+    return (*(f"{number:,}" for number in numbers), percent(counts.density), f"{counts.effective:,}")
 
 
 def _record(picture: Picture) -> dict[str, Any]:

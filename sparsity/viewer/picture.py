@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparsity.errors import SparsityError, require_whole_number
+from sparsity.formatting import percent
 from sparsity.graph.weights import BoolArray, FloatArray, IntArray
 
 POSITIVE, NEGATIVE = "#0072B2", "#E69F00"
@@ -118,6 +119,11 @@ class Counts(NamedTuple):
     size: int
     effective: int
 
+    @property
+    def density(self) -> float:
+        """The kept fraction, in [0, 1]."""
+        return self.kept / max(self.size, 1)
+
 
 @dataclass(frozen=True, eq=False)
 class Picture:
@@ -184,6 +190,14 @@ class Picture:
         rank = np.empty(len(order), dtype=np.intp)
         rank[order] = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         return replace(self, edges=self.edges.take(rank < _shared_out(sizes, most)))
+
+    def summary(self) -> str:
+        """How much is left, in a sentence."""
+        total = self.total
+        return (
+            f"{total.kept:,} of {total.size:,} weights kept (density {percent(total.density)}), "
+            f"{total.effective:,} of them on a path from input to output; {total.alive:,} of {total.units:,} units alive."
+        )
 
     def notes(self) -> list[str]:
         """What the picture does not show as it is, a sentence each."""

@@ -1,5 +1,6 @@
 """The page, in a browser: what a unit says of itself is what the network has."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from tests.viewer.networks import TINY, chain
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+ROOT = Path(__file__).parent.parent.parent
 EVIL = "</script><img src=https://example.org/x onerror=alert(1)>"
 
 
@@ -145,3 +147,12 @@ def test_without_scripts_there_is_the_image(open_page: OpenPage, tmp_path: Path)
 def test_the_same_network_gives_the_same_bytes(network: FC) -> None:
     pages = [network_page({"a": picture(network)}, b"", "a") for _ in range(2)]
     assert pages[0] == pages[1]
+
+
+def test_the_example_of_the_guide_writes_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "show.md").read_text(encoding="utf-8"), flags=re.DOTALL
+    )
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert "My network" in Path("network.html").read_text(encoding="utf-8")
