@@ -150,35 +150,43 @@ def _edges(
         shared: Shaped like it; None without another network.
     """
     units, inputs, *area = weight.shape
-    places = (units, inputs, prod(area))
-    kept = mask.reshape(places).sum(axis=2)
-    unit, place = np.nonzero(kept)
     group_of = np.arange(units) // max(units // len(sources), 1)
     target_of, target = np.unique(targets, return_inverse=True)
     source_of, source = np.unique(sources, return_inverse=True)
     source = source.reshape(sources.shape)
-    pair = target[unit] * len(source_of) + source[group_of[unit], place]
-    found, number = np.unique(pair, return_inverse=True)
+    # Neighbours of one dot and group are added up first, which makes the most of weights few.
+    starts = np.flatnonzero(np.diff(target * len(sources) + group_of, prepend=-1))
+    target, group_of = target[starts], group_of[starts]
 
-    def summed(values: Array) -> FloatArray:
+    def by_rows(values: Array) -> FloatArray:
+        rows = np.add.reduceat(values.reshape(units, inputs, prod(area)), starts, axis=0, dtype=np.float64)
+        kernels: FloatArray = rows.sum(axis=2)
+        return kernels
+
+    kept = by_rows(mask)
+    row, place = np.nonzero(kept)
+    pair = target[row] * len(source_of) + source[group_of[row], place]
+    pairs = len(target_of) * len(source_of)
+    found = np.flatnonzero(np.bincount(pair, minlength=pairs))
+
+    def summed(rows: FloatArray) -> FloatArray:
         """Of all weights between two dots."""
-        of_kernels = values.reshape(places)[unit, place].astype(np.float64).sum(axis=1)
-        return np.bincount(number, weights=of_kernels, minlength=len(found)).astype(np.float64)
+        return np.bincount(pair, weights=rows[row, place], minlength=pairs)[found].astype(np.float64)
 
     units_in = np.zeros((len(target_of), len(sources)))
-    np.add.at(units_in, (target, group_of), 1)
+    np.add.at(units_in, (target, group_of), np.diff(starts, append=units))
     inputs_in = np.zeros((len(sources), len(source_of)))
     np.add.at(inputs_in, (np.arange(len(sources))[:, None], source), 1)
     sizes = prod(area) * (units_in @ inputs_in).flatten()
     return Edges(
         source=source_of[found % len(source_of)],
         target=target_of[found // len(source_of)],
-        value=summed(weight),
-        strength=summed(np.abs(weight)),
-        kept=summed(mask).astype(np.intp),
+        value=summed(by_rows(weight)),
+        strength=summed(by_rows(np.abs(weight))),
+        kept=summed(kept).astype(np.intp),
         size=sizes[found].astype(np.intp),
-        on_path=summed(effective) > 0,
-        shared=np.zeros(len(found), dtype=np.intp) if shared is None else summed(shared).astype(np.intp),
+        on_path=summed(by_rows(effective)) > 0,
+        shared=np.zeros(len(found), dtype=np.intp) if shared is None else summed(by_rows(shared)).astype(np.intp),
     )
 
 

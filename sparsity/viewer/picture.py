@@ -196,7 +196,8 @@ class Picture:
         total = self.total
         return (
             f"{total.kept:,} of {total.size:,} weights kept (density {percent(total.density)}), "
-            f"{total.effective:,} of them on a path from input to output; {total.alive:,} of {total.units:,} units alive."
+            f"{total.effective:,} of them on a path from input to output; "
+            f"{total.alive:,} of {total.units:,} units alive."
         )
 
     def notes(self) -> list[str]:
