@@ -14,7 +14,17 @@ from sparsity.errors import SparsityError
 from sparsity.graph.layers import without_parametrisations
 from sparsity.graph.sample import Given, shape_of, trace_of
 from sparsity.graph.weights import Array, BoolArray, FloatArray, IntArray, layer_masks, layer_weights
-from sparsity.viewer.picture import DEAD, OFF_PATH, ON_PATH, Column, Counts, Edges, Picture, require_same_columns
+from sparsity.viewer.picture import (
+    DEAD,
+    MOST_DOTS,
+    OFF_PATH,
+    ON_PATH,
+    Column,
+    Counts,
+    Edges,
+    Picture,
+    require_same_columns,
+)
 from sparsity.viewer.wiring import Layer, makers, note_makers, wiring
 
 MOST_EDGES = 12_000
@@ -67,6 +77,10 @@ def picture(network: nn.Module, input_shape: Given = None, other: Mapping[str, B
     plain = without_parametrisations(network)
     shape = shape_of(plain, input_shape)
     wired, vertices = wiring(plain, trace_of(plain, input_shape))
+    if not wired:
+        raise SparsityError(
+            f"no layer of {type(network).__name__} takes part in its forward pass; there is nothing to draw"
+        )
     weights, masks, effective = layer_weights(plain), layer_masks(plain), effective_masks(plain, input_shape)
     columns, dots, read = _columns(wired, vertices, shape)
     parts = []
@@ -203,7 +217,7 @@ def _ties(wired: Mapping[str, Layer], dots: Mapping[str, IntArray], vertices: in
 
 
 def _maps(wired: Mapping[str, Layer], weights: Mapping[str, Array], shape: _Shape) -> dict[str, FloatArray]:
-    """The weights of layers that read nothing but images, where these are not too many to be looked at."""
+    """The weights of layers that read nothing but images, where a dot is one unit and they are not too many to keep."""
     found = {}
     for name, layer in wired.items():
         weight = weights[name]
@@ -212,6 +226,6 @@ def _maps(wired: Mapping[str, Layer], weights: Mapping[str, Array], shape: _Shap
         if weight.ndim == 2 and weight.shape[1] == prod(shape):
             weight = weight.reshape(len(weight), *shape)
         is_map = weight.ndim == 4 and weight.shape[1] == shape[0] and prod(weight.shape[2:]) > 1
-        if is_map and weight.size <= _MOST_MAP_VALUES:
+        if is_map and len(weight) <= MOST_DOTS and weight.size <= _MOST_MAP_VALUES:
             found[name] = weight.astype(np.float64)
     return found

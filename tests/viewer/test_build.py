@@ -89,6 +89,7 @@ def test_an_image_is_a_grid_of_pixels_and_shows_in_maps() -> None:
     assert found.columns[0].dot_of_units().tolist() == 3 * list(range(8))
     assert found.maps["1"].shape == (5, 3, 2, 4)
     assert found.maps["1"][4, 2, 1, 3] == network[1].weight[4, 23].item()
+    assert picture(nn.Sequential(nn.Flatten(), nn.Linear(24, 257)), (3, 2, 4)).maps == {}
     large = picture(nn.Sequential(nn.Flatten(), nn.Linear(40 * 50, 2)), (1, 40, 50))
     assert large.columns[0].grid == (20, 25)
     assert large.columns[0].dot_of_units()[[0, 1, 2, 50, 100, 1999]].tolist() == [0, 0, 1, 0, 25, 499]
@@ -234,6 +235,13 @@ def test_what_cannot_be_drawn_is_one_sentence() -> None:
 
     with pytest.raises(SparsityError, match="ByValue cannot be traced"):
         picture(ByValue(), (2,))
+
+    class Idle(ByValue):
+        def forward(self, x: Tensor) -> Tensor:
+            return x
+
+    with pytest.raises(SparsityError, match="no layer of Idle takes part in its forward pass"):
+        picture(Idle(), (2,))
     tiny, wide = chain(*TINY), chain([[1.0, 1, 1]], [[1.0], [1]])
     with pytest.raises(SparsityError, match="layer '0' is shaped"):
         pictures({"a": tiny, "b": wide}, (3,))
