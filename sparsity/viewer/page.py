@@ -1,7 +1,8 @@
 """A picture as one HTML page that loads nothing.
 
-The script is our own and small (`templates/network.js` draws, `focus.js` listens): what libraries for graphs offer is placing nodes, and here
-layers say where each unit stands; what is left is drawing lines on a canvas and finding the dot under a pointer.
+The script is our own and small (`templates/network.js` draws, `focus.js` listens): what libraries for graphs offer is
+placing nodes, and here layers say where each unit stands; what is left is drawing lines on a canvas and finding the dot
+under a pointer.
 """
 
 import base64
