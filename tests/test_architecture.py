@@ -23,7 +23,7 @@ ROOMS = (
     {"graph"},
     {"checkpoints", "pruning", "evaluation", "datamodules", "learning_rate"},
     {"analysis", "compaction", "classifier"},
-    {"trainer"},
+    {"trainer", "viewer"},
     {"plotting", "runs", "interop"},
     {"callbacks"},
     {"report", "study"},
@@ -78,7 +78,7 @@ def test_no_module_is_longer_than_a_few_screens(name: str) -> None:
     assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) <= 400
 
 
-@pytest.mark.parametrize("package", ["masks", "forward", "pruning", "graph", "analysis", "compaction"])
+@pytest.mark.parametrize("package", ["masks", "forward", "pruning", "graph", "analysis", "compaction", "viewer"])
 def test_what_computes_needs_neither_lightning_nor_matplotlib(package: str) -> None:
     names = [name for name in MODULES if room(name) == package and not name.endswith("__init__")]
     code = (

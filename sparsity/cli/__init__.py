@@ -19,6 +19,7 @@ COMMANDS = {
     "report": "Write one page on studies, runs and published networks.",
     "reproduce": "Run what published figures need, compare, and write a page of all of them.",
     "schema": "Print the JSON schema of configs or studies, by which editors complete and check them.",
+    "show": "Draw a network, or two side by side, as a page that can be asked.",
     "study": "Run a grid of fits side by side, and write tables of results.",
 }
 """Those that run without a Trainer, and what they do: `sparsity.cli.NAME` has a `parser` and a `run`."""

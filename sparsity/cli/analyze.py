@@ -105,7 +105,7 @@ def analyze(
     if corruptions and data is None:
         raise SparsityError("corruptions are of test images; give --data, or leave --corruptions out")
     checkpoints = [checkpoint_in(path) for path in checkpoints]
-    names = _names(checkpoints, names)
+    names = names_of(checkpoints, names)
     networks = {name: load_like(path, network, mask).eval() for name, path in zip(names, checkpoints, strict=True)}
     given: Given = input_shape if input_shape is not None else shape_by_data(data, networks.values())
     require_alignable(networks, align, given)
@@ -165,7 +165,7 @@ def checkpoint_in(path: str) -> str:
     raise SparsityError(f"{path} is a folder without a checkpoint of its own; give the path of a checkpoint in it")
 
 
-def _names(checkpoints: Sequence[str], names: Sequence[str] | None) -> list[str]:
+def names_of(checkpoints: Sequence[str], names: Sequence[str] | None) -> list[str]:
     """Given names, or the files' names with as many of their folders as make them differ (`version_3/best`)."""
     if names is not None:
         if len(names) != len(checkpoints) or len(set(names)) != len(names):

@@ -26,7 +26,7 @@ from sparsity.runs.folder import runs_below
 Alignments = Literal["none", "weights", "activations"]
 
 _IMAGES_FOR_STATISTICS = 5000
-_IMAGES_TO_ALIGN_BY = 1000
+IMAGES_TO_ALIGN_BY = 1000
 
 
 def parser() -> OneSentenceParser:
@@ -95,7 +95,7 @@ def connect(
         paths = {"given order": linear_path(a, b, inputs, labels, points, statistics)}
         summary: dict[str, Any] = {"checkpoints": checkpoints}
         if align != "none":
-            seen = training[:_IMAGES_TO_ALIGN_BY] if training is not None else None
+            seen = training[:IMAGES_TO_ALIGN_BY] if training is not None else None
             shape = input_shape if input_shape is not None else shape_by_data(data, [a, b])
             found = find_alignment(a, b, align, seen, shape)
             summary["cosine"] = {"given order": found.similarity_before, "aligned": found.similarity}

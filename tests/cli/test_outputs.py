@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
         ["connect", "a.ckpt", "b.ckpt", "--data", "Digits", "--points", "2", "--images", "8"],
         ["sparsity.cli.connect.linear_path", "sparsity.cli.connect.write_json"],
     ),
+    "show": (["show", "a.ckpt"], ["sparsity.cli.show.network_page"]),
     "convert": (["convert", "a.ckpt"], ["sparsity.checkpoints.writing.write_new"]),
     "benchmark": (
         ["benchmark", "a.ckpt", "--engines", "[torch]", "--batches", "[1]", "--threads", "[1]", "--repeats", "1"],
