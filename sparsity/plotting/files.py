@@ -31,7 +31,7 @@ def save_figure(figure: Figure, path: Path, kinds: Sequence[Kind] = ("png", "pdf
 
 
 def figure_bytes(figure: Figure, kind: Kind) -> bytes:
-    """A figure as a file's content: PNG (150 dpi), PDF (text as text) or SVG (text as shapes, no fonts needed).
+    """A figure as a file's content: PNG (150 dpi), PDF (text as text) or SVG (text as text, without its font).
 
     The same figure gives the same bytes.
 

@@ -36,6 +36,7 @@ STYLE = {
     "lines.markersize": 4.0,
     "hatch.linewidth": 0.5,
     "pdf.fonttype": 42,
+    "svg.fonttype": "none",
 }
 
 _Kind = TypeVar("_Kind")
