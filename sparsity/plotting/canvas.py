@@ -21,7 +21,6 @@ from sparsity.graph.weights import Array
 from sparsity.plotting.marks import LEGEND, of
 from sparsity.plotting.style import DPI, FONT, SMALL, WIDTH, Look, looks
 
-
 Scale = Literal["linear", "log", "symlog"]
 
 
@@ -47,9 +46,7 @@ def new_figure(width: float, height: float, handles: Sequence[Artist] = ()) -> F
     return figure
 
 
-def line_axes(
-    labels: Mapping[str, str], others: Sequence[Artist] = (), room: float = 0.15
-) -> tuple[Figure, Axes]:
+def line_axes(labels: Mapping[str, str], others: Sequence[Artist] = (), room: float = 0.15) -> tuple[Figure, Axes]:
     """A figure for one line per name, with a legend of their labels, which also explains `others`."""
     handles: list[Artist] = [
         Line2D([], [], color=look.colour, ls=look.line, marker=look.marker, label=label, gid=of(name))

@@ -42,9 +42,7 @@ def learning_curves_figure(curves: Mapping[str, Sequence[Mapping[int, float]]], 
         # Markers of different methods at different epochs, or they would hide each other.
         markers = (number * every // len(curves), every)
         means = [float(np.mean([run[epoch] for run in runs])) for epoch in shared]
-        axes.plot(
-            shared, means, look.line, color=look.colour, marker=look.marker, markevery=markers, gid=of(name)
-        )
+        axes.plot(shared, means, look.line, color=look.colour, marker=look.marker, markevery=markers, gid=of(name))
         for run in runs if len(runs) > 1 else ():
             axes.plot(list(run), list(run.values()), "-", color=look.colour, linewidth=0.5, alpha=0.45, gid=of(name))
         marked = shared[markers[0] :: every]

@@ -66,9 +66,7 @@ def _rewrite(element: Element, prefix: str, referred: set[str], owners: Mapping[
         owned = [owners[one] for one in map(unquote, attributes["data-of"].split()) if one in owners]
         attributes["data-of"] = key(*dict.fromkeys(owned))
     element.attrib = {
-        attribute: _short(attribute, value, prefix, own_colours)
-        for attribute, value in attributes.items()
-        if value
+        attribute: _short(attribute, value, prefix, own_colours) for attribute, value in attributes.items() if value
     }
     element.text = element.text if (element.text or "").strip() else None
     for child in element:

@@ -152,4 +152,13 @@ def _write_cells(axes: Axes, matrix: Array, norm: Normalize) -> None:
     luminance = colours[..., :3] ** 2.2 @ np.array([0.2126, 0.7152, 0.0722])
     for row, column in np.argwhere(np.isfinite(matrix)):
         ink = "black" if luminance[row, column] > 0.18 else "white"
-        axes.text(column, row, f"{matrix[row, column]:.2f}", ha="center", va="center", color=ink, fontsize=SMALL, gid=ON_COLOUR)
+        axes.text(
+            column,
+            row,
+            f"{matrix[row, column]:.2f}",
+            ha="center",
+            va="center",
+            color=ink,
+            fontsize=SMALL,
+            gid=ON_COLOUR,
+        )

@@ -108,9 +108,7 @@ def _draw_violins(
         if not values.size:
             draw_cross(axes, place, look, name)
         elif np.ptp(values) <= max(1e-9 * np.abs(values).max(), 1e-100):  # too alike for a density estimate
-            axes.hlines(
-                values[0], place - width / 2, place + width / 2, color=look.colour, linewidth=1.2, gid=of(name)
-            )
+            axes.hlines(values[0], place - width / 2, place + width / 2, color=look.colour, linewidth=1.2, gid=of(name))
         else:
             spread.append(layer)
     full = [layer for layer, values in samples.items() if values.size]

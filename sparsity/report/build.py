@@ -23,7 +23,18 @@ from sparsity.report.networks import Repeats, Setting, by_setting, compared, rea
 from sparsity.report.page import Section, columns, figure, figures, page
 from sparsity.report.properties import Properties, properties, properties_of
 from sparsity.report.reading import read_network
-from sparsity.report.sections import choices, differences, lead, not_reported, notes, real_sizes, reasons, repeat, results, shell
+from sparsity.report.sections import (
+    choices,
+    differences,
+    lead,
+    not_reported,
+    notes,
+    real_sizes,
+    reasons,
+    repeat,
+    results,
+    shell,
+)
 from sparsity.report.significance import significance
 from sparsity.report.sources import Choice, find_sources
 from sparsity.report.summary import summary
@@ -156,7 +167,11 @@ def _draw(
         pdf = f"{drawing.name}{f'_{taken[drawing.name]}' if taken[drawing.name] > 1 else ''}.pdf"
         (folder / pdf).write_bytes(figure_bytes(drawing.figure, "pdf"))
         inline = partial(
-            inline_svg, figure_bytes(drawing.figure, "svg"), f"f{taken.total()}-", owners, f"{spec.title}, {drawing.label}"
+            inline_svg,
+            figure_bytes(drawing.figure, "svg"),
+            f"f{taken.total()}-",
+            owners,
+            f"{spec.title}, {drawing.label}",
         )
         image = inline()
         if len(image) > _LARGEST_SVG:
@@ -166,7 +181,10 @@ def _draw(
     drawn: dict[str | None, list[str]] = defaultdict(list)
     for (section, title, caption), together in kinds.items():
         drawn[section].append(figures(title, caption, together))
-    return [Section(key, heading, [*before.get(key, []), *map(columns, filter(None, [drawn[key]]))]) for key, heading in SECTIONS.items()]
+    return [
+        Section(key, heading, [*before.get(key, []), *map(columns, filter(None, [drawn[key]]))])
+        for key, heading in SECTIONS.items()
+    ]
 
 
 def _tracked(found: Iterable[T], what: str) -> Iterable[T]:

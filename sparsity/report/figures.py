@@ -80,7 +80,9 @@ def drawings(
     for setting, repeats in settings.items():
         label = labels[setting]
         curves = {method: [run.curves for run in runs] for method, runs in repeats.items()}
-        yield from _drawings(PROPERTY_FIGURES, of_whole_networks(properties.get(setting, ())), label, label, setting.density)
+        yield from _drawings(
+            PROPERTY_FIGURES, of_whole_networks(properties.get(setting, ())), label, label, setting.density
+        )
         yield from _drawings(CURVE_FIGURES, curves, label, label, setting.density)
         if setting.density < 1:
             methods = {method: pooled([run.topology for run in runs]) for method, runs in repeats.items()}

@@ -52,7 +52,7 @@ class Choices(NamedTuple):
     layers: Sequence[str] = ()
 
 
-def page(title: str, lead: Sequence[str], sections: Sequence[Section], foot: str, choices: Choices = Choices()) -> str:
+def page(title: str, lead: Sequence[str], sections: Sequence[Section], foot: str, choices: Choices) -> str:
     """The whole page; without scripts, everything on it is seen.
 
     Args:

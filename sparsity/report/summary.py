@@ -80,9 +80,7 @@ def failed(found: Sequence[Failure]) -> str:
     runs: dict[tuple[str, str], list[str]] = defaultdict(list)
     for failure in found:
         runs[failure.method, failure.where].append(failure.what)
-    said = [
-        f"{method} at {where} ({listed(list(dict.fromkeys(what)))})" for (method, where), what in runs.items()
-    ]
+    said = [f"{method} at {where} ({listed(list(dict.fromkeys(what)))})" for (method, where), what in runs.items()]
     return f"What went wrong: {'; '.join(said)}."
 
 
