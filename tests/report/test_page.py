@@ -59,9 +59,8 @@ def test_names_are_text_wherever_they_stand() -> None:
         code(EVIL),
         details(EVIL, paragraph(EVIL)),
     ]
-    found = parsed(
-        page(EVIL, [EVIL], [Section("key", EVIL, blocks)], EVIL, Choices([EVIL, "b"], [0.1, 1], [EVIL, "c"]))
-    )
+    choices = Choices([EVIL, "b"], [0.1, 1], [EVIL, "c"])
+    found = parsed(page(EVIL, [EVIL], [Section("key", EVIL, blocks)], EVIL, choices))
     assert [attributes for tag, attributes in found.seen if tag == "script"] == [{}]  # the page's own, in it
     # Of the page itself 8, of the paragraph 1, table 4, figure 3, list 1, code 1, details 2.
     assert sum(EVIL in text for text in found.texts) == 20
