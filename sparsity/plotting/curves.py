@@ -45,16 +45,20 @@ def learning_curves_figure(curves: Mapping[str, Sequence[Mapping[int, float]]], 
         axes.plot(shared, means, look.line, color=look.colour, marker=look.marker, markevery=markers, gid=of(name))
         for run in runs if len(runs) > 1 else ():
             axes.plot(list(run), list(run.values()), "-", color=look.colour, linewidth=0.5, alpha=0.45, gid=of(name))
-        marked = shared[markers[0] :: every]
+        marked = {
+            epoch: mean for epoch, mean in zip(shared[markers[0] :: every], means[markers[0] :: every], strict=True)
+            if math.isfinite(mean)
+        }  # fmt: skip
         spread = [mean_and_deviation([run[epoch] for run in runs], write) for epoch in marked]
         texts = [f"{name}, epoch {epoch}: {text} (n = {len(runs)})" for epoch, text in zip(marked, spread, strict=True)]
-        mark_points(axes, marked, means[markers[0] :: every], name, texts)
+        mark_points(axes, list(marked), list(marked.values()), name, texts)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     found = np.array([value for runs in curves.values() for run in runs for value in run.values()])
     if "accuracy" in label:
         axes.yaxis.set_major_formatter(FuncFormatter(tick_percent))
     else:
-        stretch(axes, axis_scale(found), found[found > 0].min(initial=np.inf), np.nanmax(found, initial=0))
+        found = found[np.isfinite(found)]
+        stretch(axes, axis_scale(found), found[found > 0].min(initial=np.inf), found.max(initial=0))
     axes.set(xlabel="epoch", ylabel=wrapped(label, 2.4))
     return figure
 

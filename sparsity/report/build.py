@@ -166,13 +166,8 @@ def _draw(
         taken.update([drawing.name])
         pdf = f"{drawing.name}{f'_{taken[drawing.name]}' if taken[drawing.name] > 1 else ''}.pdf"
         (folder / pdf).write_bytes(figure_bytes(drawing.figure, "pdf"))
-        inline = partial(
-            inline_svg,
-            figure_bytes(drawing.figure, "svg"),
-            f"f{taken.total()}-",
-            owners,
-            f"{spec.title}, {drawing.label}",
-        )
+        svg, name = figure_bytes(drawing.figure, "svg"), f"{spec.title}, {drawing.label}"
+        inline = partial(inline_svg, svg, f"f{taken.total()}-", owners, name)
         image = inline()
         if len(image) > _LARGEST_SVG:
             image = inline(picture=figure_bytes(drawing.figure, "png"))
@@ -182,7 +177,7 @@ def _draw(
     for (section, title, caption), together in kinds.items():
         drawn[section].append(figures(title, caption, together))
     return [
-        Section(key, heading, [*before.get(key, []), *map(columns, filter(None, [drawn[key]]))])
+        Section(key, heading, [*before.get(key, []), *([columns(drawn[key])] if drawn[key] else [])])
         for key, heading in SECTIONS.items()
     ]
 

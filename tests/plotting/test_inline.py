@@ -100,9 +100,9 @@ def test_of_a_large_drawing_a_picture_is_seen_and_marks_are_kept() -> None:
     assert tips(svg) == [("a", "a at 10 %: 80.00 % (n = 1)")]
 
 
-@pytest.mark.filterwarnings("ignore:Glyph 1 ")
 def test_control_characters_in_names_do_not_break_a_page() -> None:
-    svg = inlined(accuracy_density_figure({"a\x01": [(0.1, 0.8)]}), {"a\x01": "a\x01"})
+    with pytest.warns(UserWarning, match="Glyph 1 "):
+        svg = inlined(accuracy_density_figure({"a\x01": [(0.1, 0.8)]}), {"a\x01": "a\x01"})
     assert [owner for owner, _ in tips(svg)] == ["a%01"]
 
 
