@@ -70,7 +70,8 @@ def alike(verdicts: Mapping[str, Verdict]) -> str:
         if (others := found.not_told_from(found.highest))
     ]
     rest = f"; of those with the highest mean, {'; '.join(ties)} cannot" if ties else ""
-    return f"Of {len(pairs)} pairs of methods at one density, {apart} can be told apart{rest}."
+    count = f"{len(pairs)} pair{'s' * (len(pairs) > 1)} of methods at one density"
+    return f"Of {count}, {apart or 'none'} can be told apart{rest}."
 
 
 def failed(found: Sequence[Failure]) -> str:

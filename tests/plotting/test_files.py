@@ -34,6 +34,7 @@ EMPTY: dict[str, Callable[[], Figure]] = {
     "kernels": lambda: kernel_sheet({}),
     "learning curves": lambda: learning_curves_figure({}, "training loss"),
     "learning curves of nothing but nan": lambda: learning_curves_figure({"a": [{1: np.nan}]}, "training loss"),
+    "learning curves that diverged": lambda: learning_curves_figure({"a": [{1: np.inf}, {1: np.nan}]}, "training loss"),
     "accuracy": lambda: accuracy_density_figure({}),
     "accuracy of a method without runs": lambda: accuracy_density_figure({"a": []}),
     "maps": lambda: feature_map_figure(np.zeros((0, 3, 3))),

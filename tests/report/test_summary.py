@@ -32,6 +32,9 @@ def test_what_cannot_be_told_apart_is_counted_and_named_where_it_is_highest() ->
 def test_nothing_significant_and_nothing_to_compare_are_said() -> None:
     assert better({"2 %": of(a=HIGH, b=MIDDLE)}).startswith("Nothing is significant")
     assert better({}).startswith("At no density are there two methods")
+    assert alike({"2 %": of(a=HIGH, b=MIDDLE)}).startswith(
+        "Of 1 pair of methods at one density, none can be told apart"
+    )
     assert alike({}) == "There are no pairs of methods to tell apart."
 
 
