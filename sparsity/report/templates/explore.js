@@ -20,7 +20,7 @@
     for (const name of [...hidden].map(CSS.escape)) {
       text.push(`[data-of~=${name}]:not(.cover) { display: none; }`);
       text.push(`.legend [data-of~=${name}] { display: inline; opacity: 0.3; }`);
-      text.push(`.cover[data-of~=${name}] { fill-opacity: 1; }`);
+      text.push(`.cover[data-of~=${name}] { fill-opacity: 1; stroke-opacity: 1; }`);
     }
     if (density?.value) {
       const value = CSS.escape(density.value);
