@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
+from urllib.parse import quote
 
 NOTHING = "-"
 
@@ -17,6 +18,16 @@ def percent(share: float | None, digits: int = 3) -> str:
 def number(value: object) -> str:
     """A count with separators, any other value as it is; of none, a dash."""
     return NOTHING if value is None else f"{value:,.0f}" if isinstance(value, int | float) else str(value)
+
+
+def key(*names: str) -> str:
+    """Names as words between blanks, whatever they are made of: what an attribute of HTML has for several."""
+    return " ".join(quote(name, safe="") for name in names)
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words as a sentence lists them: `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

@@ -2,8 +2,8 @@
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -14,11 +14,14 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, SymmetricalLogLocator
 
 from sparsity.formatting import percent
 from sparsity.graph.weights import Array
+from sparsity.plotting.marks import LEGEND, of
 from sparsity.plotting.style import DPI, FONT, SMALL, WIDTH, Look, looks
+
+Scale = Literal["linear", "log", "symlog"]
 
 
 class Ticks(NamedTuple):
@@ -34,15 +37,20 @@ def new_figure(width: float, height: float, handles: Sequence[Artist] = ()) -> F
     columns = max(1, int((width - 0.3) / (text_width([str(h.get_label()) for h in handles]) + 0.6))) if handles else 1
     figure = Figure(figsize=(width, height + 0.17 * math.ceil(len(handles) / columns)), dpi=DPI)
     if handles:
-        figure.legend(handles=handles, loc="outside upper left", ncols=columns, handlelength=2.6)
+        legend = figure.legend(handles=handles, loc="outside upper left", ncols=columns, handlelength=2.6)
+        legend.set_gid(LEGEND)
+        for handle, shown, text in zip(handles, legend.legend_handles, legend.get_texts(), strict=True):
+            text.set_gid(handle.get_gid())
+            if shown is not None:
+                shown.set_gid(handle.get_gid())
     return figure
 
 
-def line_axes(labels: Sequence[str], others: Sequence[Artist] = (), room: float = 0.15) -> tuple[Figure, Axes]:
-    """A figure for one line per label, with their legend, which also explains `others`."""
+def line_axes(labels: Mapping[str, str], others: Sequence[Artist] = (), room: float = 0.15) -> tuple[Figure, Axes]:
+    """A figure for one line per name, with a legend of their labels, which also explains `others`."""
     handles: list[Artist] = [
-        Line2D([], [], color=look.colour, ls=look.line, marker=look.marker, label=label)
-        for label, look in zip(labels, looks(), strict=False)
+        Line2D([], [], color=look.colour, ls=look.line, marker=look.marker, label=label, gid=of(name))
+        for (name, label), look in zip(labels.items(), looks(), strict=False)
     ]
     figure = new_figure(WIDTH, 2.75 + room, [*handles, *others])
     axes = figure.subplots()
@@ -132,6 +140,50 @@ def log_percent(axis: Axis, low: float, high: float) -> tuple[float, float]:
     return low / pad, high * pad
 
 
+def axis_scale(values: Array, typical: Array | None = None) -> Scale:
+    """Which axis lets values be read that a few large ones would press against the floor of a linear one.
+
+    It is not linear where half of what is typical of the values is less than a tenth of the largest: then
+    logarithmic, or, where some values are not positive, linear below the typical ones and logarithmic above (symlog).
+
+    Args:
+        values: All that are drawn, of any shape; those not finite do not count.
+        typical: What has to be read, such as the medians of samples; the lowest of the values if not given, so that
+            single values far apart get a logarithmic axis, too. Only positive ones count.
+    """
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return "linear"
+    read = np.atleast_1d(finite.min() if typical is None else typical)
+    read = read[read > 0]
+    if not read.size or 10 * np.median(read) >= finite.max():
+        return "linear"
+    return "log" if finite.min() > 0 else "symlog"
+
+
+def stretch(axes: Axes, scale: Scale, lowest: float, highest: float) -> None:
+    """Give an axis upwards a scale of `axis_scale`, with plain numbers at its ticks.
+
+    Args:
+        axes: Whose.
+        scale: If it is linear, nothing is done.
+        lowest: The lowest positive value that has to be read.
+        highest: Of the values.
+    """
+    if scale == "linear":
+        return
+    subs = (1.0, 2.0, 5.0) if highest < 1000 * lowest else (1.0,)
+    if scale == "log":
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=subs))
+    else:
+        linear_below = max(lowest, 1e-6 * highest)
+        axes.set_yscale("symlog", linthresh=linear_below)
+        axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=linear_below, subs=subs))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
 def scale_of(arrays: Iterable[Array]) -> Normalize:
     """From the lowest to the highest finite value."""
     finite = np.concatenate([np.zeros(0), *(a[np.isfinite(a)] for a in arrays)])
@@ -156,6 +208,6 @@ def empty_mark() -> Artist:
     return Line2D([], [], color="0.4", ls="", marker="x", label="empty")
 
 
-def draw_cross(axes: Axes, place: float, look: Look) -> None:
+def draw_cross(axes: Axes, place: float, look: Look, name: str) -> None:
     """Mark a place on the floor of the axes as empty."""
-    axes.plot(place, 0.02, "x", color=look.colour, transform=axes.get_xaxis_transform(), clip_on=False)
+    axes.plot(place, 0.02, "x", color=look.colour, transform=axes.get_xaxis_transform(), clip_on=False, gid=of(name))

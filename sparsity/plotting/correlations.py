@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from sparsity.analysis.statistics.correlation import RankCorrelation
 from sparsity.plotting.canvas import clean, new_figure, plain_label
+from sparsity.plotting.marks import mark
 from sparsity.plotting.style import WIDTH, figure_in_style, looks
 
 _ROW = 0.17
@@ -33,6 +35,14 @@ def rank_correlations_figure(found: Sequence[RankCorrelation]) -> Figure:
         axes.plot(one.interval, [place, place], "-", color=look.colour, linewidth=1)
         is_clear = not one.interval.low <= 0 <= one.interval.high
         axes.plot(one.rho, place, "o", color=look.colour, markerfacecolor=look.colour if is_clear else "white")
+    ends = np.array([[*one.interval, one.rho] for one in rows])
+    y = np.arange(len(rows), dtype=np.float64)
+    texts = [
+        f"{one.measure}: {one.rho:+.2f}, 95 % interval {one.interval.low:+.2f} to {one.interval.high:+.2f} "
+        f"(n = {one.runs})"
+        for one in rows
+    ]
+    mark(axes, np.stack([ends.min(1), y, ends.max(1), y], axis=1), [""] * len(rows), texts)
     axes.set_yticks(range(len(rows)), [f"{plain_label(one.measure, 44)} ({one.runs})" for one in rows])
     axes.set(xlim=(-1.05, 1.05), ylim=(-0.7, len(rows) - 0.3), xlabel="Spearman's rank correlation (runs in brackets)")
     axes.grid(axis="x", color="0.9", linewidth=0.6)

@@ -9,6 +9,7 @@ from typing import Literal
 from matplotlib import style
 from matplotlib.figure import Figure
 
+from sparsity.plotting.fonts import lean_font
 from sparsity.plotting.style import DPI, STYLE
 
 _LONG_NUMBER = re.compile(rb"([1-9]\d*\.\d\d)\d+")  # a coordinate; scale factors begin with 0
@@ -31,7 +32,7 @@ def save_figure(figure: Figure, path: Path, kinds: Sequence[Kind] = ("png", "pdf
 
 
 def figure_bytes(figure: Figure, kind: Kind) -> bytes:
-    """A figure as a file's content: PNG (150 dpi), PDF (text as text) or SVG (text as shapes, no fonts needed).
+    """A figure as a file's content: PNG (150 dpi), PDF (text as text) or SVG (text as text, without its font).
 
     The same figure gives the same bytes.
 
@@ -41,7 +42,8 @@ def figure_bytes(figure: Figure, kind: Kind) -> bytes:
     """
     metadata: dict[str, dict[str, str | None]] = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
     content = io.BytesIO()
-    with style.context(["default", STYLE, {"svg.hashsalt": "sparsity"}]):
+    fonts = {"font.sans-serif": [lean_font()]} if kind == "pdf" else {}
+    with style.context(["default", STYLE, {"svg.hashsalt": "sparsity", **fonts}]):
         figure.savefig(content, format=kind, dpi=DPI, metadata=metadata[kind])
     if kind == "svg":  # a hundredth of a point is finer than any screen
         return _LONG_NUMBER.sub(rb"\1", content.getvalue())

@@ -1,6 +1,6 @@
 """Lines over the layers of networks: densities, and any one number of a layer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter
 from sparsity.analysis.topology.density import Densities
 from sparsity.formatting import percent
 from sparsity.plotting.canvas import (
+    axis_scale,
     draw_cross,
     empty_mark,
     line_axes,
@@ -21,6 +22,7 @@ from sparsity.plotting.canvas import (
     ticks_for,
     wrapped,
 )
+from sparsity.plotting.marks import mark_points, mark_slots, of
 from sparsity.plotting.style import WIDTH, figure_in_style, looks
 
 
@@ -38,12 +40,12 @@ def density_figure(densities: Mapping[str, Densities]) -> Figure:
         name: {layer: found.density or np.nan for layer, found in network.layers.items()}
         for name, network in densities.items()
     }
-    labels = [f"{plain_label(name, 32)} ({percent(network.density)})" for name, network in densities.items()]
+    labels = {name: f"{plain_label(name, 32)} ({percent(network.density)})" for name, network in densities.items()}
     empty = {name: network.collapsed for name, network in densities.items()}
-    figure, axes = _layer_lines(values, labels, "density of the layer (kept weights)", empty)
+    figure, axes = _layer_lines(values, labels, "density of the layer (kept weights)", percent, empty)
     axes.yaxis.set_major_formatter(FuncFormatter(tick_percent))
     positive = [value for layers in values.values() for value in layers.values() if value > 0]
-    if positive and max(positive) > 10 * min(positive):
+    if axis_scale(np.array(positive)) == "log":
         axes.set_yscale("log")
         axes.set_ylim(log_percent(axes.yaxis, min(positive), max(positive)))
     else:
@@ -59,11 +61,15 @@ def layer_lines_figure(values: Mapping[str, Mapping[str, float]], label: str) ->
         values: By network name, then by layer name; NaN leaves a gap.
         label: What the values are, with their unit.
     """
-    return _layer_lines(values, [plain_label(name, 48) for name in values], label, {})[0]
+    return _layer_lines(values, {name: plain_label(name, 48) for name in values}, label, "{:.4g}".format, {})[0]
 
 
 def _layer_lines(
-    values: Mapping[str, Mapping[str, float]], labels: Sequence[str], label: str, empty: Mapping[str, Sequence[str]]
+    values: Mapping[str, Mapping[str, float]],
+    labels: Mapping[str, str],
+    label: str,
+    write: Callable[[float], str],
+    empty: Mapping[str, Sequence[str]],
 ) -> tuple[Figure, Axes]:
     """Lines over the layers; a cross on the floor for those that are `empty`, by name of the line."""
     layers = merged_layers(values.values())
@@ -72,10 +78,16 @@ def _layer_lines(
     for (name, found), look in zip(values.items(), looks(), strict=False):
         places = [layers.index(layer) for layer in found]
         size = 4.0 if len(layers) <= 40 else 2.5
-        axes.plot(places, list(found.values()), look.line, color=look.colour, marker=look.marker, markersize=size)
+        axes.plot(
+            places, list(found.values()), look.line, color=look.colour, marker=look.marker, markersize=size,
+            gid=of(name),
+        )  # fmt: skip
         for layer in empty.get(name, ()):
-            draw_cross(axes, layers.index(layer), look)
+            draw_cross(axes, layers.index(layer), look, name)
+        texts = [f"{name}, {layer}: {write(value)}" for layer, value in found.items()]
+        mark_points(axes, places, list(found.values()), name, texts)
     name_axis(axes.xaxis, layers, ticks)
+    mark_slots(axes, layers)
     axes.set_xlim(-0.5, max(1, len(layers)) - 0.5)
     axes.set(xlabel="layer", ylabel=wrapped(label, 2.4))
     return figure, axes

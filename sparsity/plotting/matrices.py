@@ -25,6 +25,7 @@ from sparsity.plotting.canvas import (
     ticks_for,
     wrapped,
 )
+from sparsity.plotting.marks import ON_COLOUR, mark_cells
 from sparsity.plotting.style import FONT, SMALL, WIDTH, figure_in_style, value_colours
 
 _BAR = 0.95  # inches that a colour bar takes with its labels
@@ -60,7 +61,7 @@ def matrix_figure(
     figure = new_figure(side + width + 1.1, side + ticks.room + (0.6 if title else 0.3))
     axes = figure.subplots()
     norm = Normalize(*value_range) if value_range else scale_of([matrix])
-    image = _draw_matrix(axes, matrix, norm, plain_label(title, 80))
+    image = _draw_matrix(axes, matrix, names, norm, plain_label(title, 80))
     name_axis(axes.xaxis, names, ticks)
     name_axis(axes.yaxis, names, ticks._replace(rotation=0))
     if slot > 0.36:
@@ -103,7 +104,7 @@ def matrix_panels(
         # Placed by hand: names hang below a last row that is not full, and a layout of many axes takes long.
         axes = figure.add_axes((x / width, y / height, side / width, side / height))
         title = plain_label(layer, int((side + _GAP) * 72 / (0.6 * SMALL)))
-        image = _draw_matrix(axes, matrix, norm, title, SMALL)
+        image = _draw_matrix(axes, matrix, names, norm, title, SMALL)
         name_axis(axes.xaxis, names if number + columns >= len(matrices) else [], ticks)
         name_axis(axes.yaxis, names if column == 0 else [], ticks._replace(rotation=0))
     tall = min(4.0, rows * (side + _TITLE) - _TITLE)
@@ -126,8 +127,11 @@ def _room(names: Sequence[str]) -> float:
     return max(path.get_extents().width for path in paths) * 1.03 / 72 + 0.2
 
 
-def _draw_matrix(axes: Axes, matrix: Array, norm: Normalize, title: str, size: float = FONT) -> ScalarMappable:
+def _draw_matrix(
+    axes: Axes, matrix: Array, names: Sequence[str], norm: Normalize, title: str, size: float = FONT
+) -> ScalarMappable:
     clean(axes)
+    mark_cells(axes, [f"{value:.3f}" for value in matrix.ravel().tolist()], names)
     values = np.ma.masked_invalid(matrix.astype(np.float64))
     _hatch(axes, np.argwhere(np.ma.getmaskarray(values)))
     axes.spines[:].set_visible(False)
@@ -148,4 +152,13 @@ def _write_cells(axes: Axes, matrix: Array, norm: Normalize) -> None:
     luminance = colours[..., :3] ** 2.2 @ np.array([0.2126, 0.7152, 0.0722])
     for row, column in np.argwhere(np.isfinite(matrix)):
         ink = "black" if luminance[row, column] > 0.18 else "white"
-        axes.text(column, row, f"{matrix[row, column]:.2f}", ha="center", va="center", color=ink, fontsize=SMALL)
+        axes.text(
+            column,
+            row,
+            f"{matrix[row, column]:.2f}",
+            ha="center",
+            va="center",
+            color=ink,
+            fontsize=SMALL,
+            gid=ON_COLOUR,
+        )

@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 
 from sparsity.analysis.statistics.ranks import Ranking
 from sparsity.plotting.canvas import clean, new_figure, plain_label
+from sparsity.plotting.marks import mark_points, of
 from sparsity.plotting.style import FONT, SMALL, WIDTH, figure_in_style
 
 _ROW = 0.22
@@ -42,11 +43,12 @@ def critical_difference_figure(ranking: Ranking) -> Figure:
         is_left = place < on_the_left
         row = bars + _ROW * (0.5 + (place if is_left else methods - 1 - place))
         end = 1 - 0.02 * methods if is_left else methods + 0.02 * methods
-        axes.plot([rank, rank, end], [-0.3, row, row], "-", color="0.35", linewidth=0.7, clip_on=False)
+        axes.plot([rank, rank, end], [-0.3, row, row], "-", color="0.35", linewidth=0.7, clip_on=False, gid=of(name))
+        mark_points(axes, [rank], [row], name, [f"{name}: mean rank {rank:.2f}"])
         label = f"{plain_label(name, 26)} ({rank:.2f})"
         axes.annotate(
             label, (end, row), (-3 if is_left else 3, 0), textcoords="offset points", fontsize=SMALL,
-            ha="right" if is_left else "left", va="center"
+            ha="right" if is_left else "left", va="center", gid=of(name)
         )  # fmt: skip
     for number, (first, last) in enumerate(ranking.cliques, start=1):
         ends = ranking.ranks[first] - 0.04, ranking.ranks[last] + 0.04

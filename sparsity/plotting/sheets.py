@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from sparsity.analysis.topology.kernels import CommonKernels
 from sparsity.graph.weights import Array
 from sparsity.plotting.canvas import colour_bar, new_figure, plain_label, scale_of, wrapped
+from sparsity.plotting.marks import ON_COLOUR, mark, of
 from sparsity.plotting.style import FONT, SIGNED, SMALL, WIDTH, figure_in_style, value_colours
 
 
@@ -32,9 +33,15 @@ def first_layer_figure(maps: Mapping[str, Array]) -> Figure:
     limit = max((np.abs(array[np.isfinite(array)]).max(initial=0.0) for array in maps.values()), default=0.0) or 1.0
     norm = Normalize(-limit, limit)
     for places, row in zip(grid, rows, strict=False):
-        for axes, (title, image) in zip(places, row, strict=False):
+        for axes, (name, title, image) in zip(places, row, strict=False):
+            axes.set_gid(of(name))
             axes.imshow(np.ma.masked_invalid(image), SIGNED, norm)
             axes.set_title(title, fontsize=SMALL)
+            finite = image[np.isfinite(image)]
+            if finite.size:
+                height, width = image.shape
+                whole = np.array([[-0.5, height - 0.5, width - 0.5, -0.5]])
+                mark(axes, whole, [name], [f"{title}: sums from {finite.min():.3g} to {finite.max():.3g}"])
     colour_bar(
         figure,
         ScalarMappable(norm, SIGNED),
@@ -62,6 +69,7 @@ def kernel_sheet(kernels: Mapping[str, CommonKernels], top: int = 12) -> Figure:
         axes.set_axis_off()
         axes.set(xlim=(0, columns), ylim=(count * pitch, 0), aspect="equal", anchor="NW")
     for axes, (name, common) in zip(grid, kernels.items(), strict=False):
+        axes.set_gid(of(name))
         axes.set_title(f"{plain_label(name, 60)} ({common.total:,} kernels)", loc="left", fontsize=SMALL)
         for number, (pattern, count) in enumerate(zip(common.patterns[:top], common.counts, strict=False)):
             x, y = number % columns + 0.1, number // columns * pitch
@@ -105,11 +113,12 @@ def patch_sheet(patches: Sequence[Array], title: str = "") -> Figure:
     return _sheet(images, title, colormaps["gray"], norm)[0]
 
 
-def _panels(maps: Mapping[str, Array]) -> list[list[tuple[str, Array]]]:
-    """Titled images in rows: a network's channels in one row, or single images wrapped."""
+def _panels(maps: Mapping[str, Array]) -> list[list[tuple[str, str, Array]]]:
+    """Images in rows, each with its network and a title: a network's channels in a row, or single images wrapped."""
     rows = [
         [
             (
+                name,
                 plain_label(name, 24) if len(image) == 1 else f"{plain_label(name, 18)}, {_channel(k, len(image))}",
                 channel,
             )
@@ -133,7 +142,7 @@ def _pattern(axes: Axes, x: float, y: float, pattern: Array) -> None:
     rows, columns = pattern.shape
     cell = 0.8 / max(rows, columns)
     edges = x + cell * np.arange(columns + 1), y + cell * np.arange(rows + 1)
-    axes.pcolormesh(*edges, pattern, cmap="Greys", vmin=0, vmax=1.25, edgecolors="0.6", linewidth=0.3)
+    axes.pcolormesh(*edges, pattern, cmap="Greys", vmin=0, vmax=1.25, edgecolors="0.6", linewidth=0.3, gid=ON_COLOUR)
 
 
 def _sheet(images: Sequence[Array], title: str, colours: Colormap, norm: Normalize) -> tuple[Figure, Axes]:

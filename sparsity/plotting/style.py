@@ -16,7 +16,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 _COLOURS = ("#0072B2", "#E69F00", "#000000", "#D55E00", "#56B4E9", "#009E73", "#CC79A7")
 _LINES: tuple[Literal["-", "--", "-.", ":"], ...] = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "p")
-_HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----", "++++", "||||", "oooo", "//..", "\\\\--", "||..")
+_HATCHES = ("", "////", "\\\\\\\\", "xxxx", "----", "++++", "||||", "//--", "\\\\--", "//||", "\\\\||", "xx--")
+"""Of lines: dots and rings would be thousands of curves in every file."""
+
 
 WIDTH = 7.0  # inches: the text of a page
 DPI = 150  # hinting makes text a little wider at some resolutions: laid out and saved at the same
@@ -36,6 +38,7 @@ STYLE = {
     "lines.markersize": 4.0,
     "hatch.linewidth": 0.5,
     "pdf.fonttype": 42,
+    "svg.fonttype": "none",
 }
 
 _Kind = TypeVar("_Kind")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from pytorch_lightning import LightningDataModule
 from rich.progress import track
@@ -20,19 +20,31 @@ from sparsity.errors import require_whole_number
 from sparsity.evaluation import known_accuracy, read_test_images
 from sparsity.graph.sample import own_shape
 from sparsity.report.networks import Repeats, Setting, by_setting, compared, read_runs
-from sparsity.report.page import Section, figure, figures, page
+from sparsity.report.page import Section, columns, figure, figures, page
 from sparsity.report.properties import Properties, properties, properties_of
 from sparsity.report.reading import read_network
-from sparsity.report.sections import differences, lead, not_reported, notes, real_sizes, reasons, repeat, results, shell
+from sparsity.report.sections import (
+    choices,
+    differences,
+    lead,
+    not_reported,
+    notes,
+    real_sizes,
+    reasons,
+    repeat,
+    results,
+    shell,
+)
 from sparsity.report.significance import significance
 from sparsity.report.sources import Choice, find_sources
+from sparsity.report.summary import summary
 
 T = TypeVar("T")
 
 PAGE = "index.html"
 
 _LARGEST_SVG = 150_000
-"""Bytes; of larger figures, which have many violins, pixels take less room."""
+"""Characters; of larger figures, which have many violins, pixels take less room."""
 
 
 def report(
@@ -99,7 +111,8 @@ def report(
             Section("repeat", "How to repeat it", repeat(settings, command)),
         ]
         foot = f"Made by sparsity {__version__} on {date.today().isoformat()}."
-        (folder / PAGE).write_text(page(title, lead(settings), sections, foot), encoding="utf-8")
+        above = [lead(settings), *summary(settings)]
+        (folder / PAGE).write_text(page(title, above, sections, foot, choices(settings)), encoding="utf-8")
     for text in notes(settings):
         print(f"note: {text}", file=sys.stderr)
     for text in missing:
@@ -141,8 +154,11 @@ def _draw(
     # Drawing is imported here: it takes a second that `--help` should not.
     from sparsity.plotting.catalogue import SECTIONS
     from sparsity.plotting.files import figure_bytes
+    from sparsity.plotting.inline import inline_svg
     from sparsity.report.figures import drawings
 
+    owners = {name: method for repeats in settings.values() for method, runs in repeats.items()
+              for name in (method, *(run.name for run in runs))}  # fmt: skip
     kinds: dict[tuple[str | None, str, str], list[str]] = defaultdict(list)
     taken = Counter[str]()
     for drawing in track(drawings(settings, comparisons, told), description="figures", transient=True):
@@ -150,17 +166,20 @@ def _draw(
         taken.update([drawing.name])
         pdf = f"{drawing.name}{f'_{taken[drawing.name]}' if taken[drawing.name] > 1 else ''}.pdf"
         (folder / pdf).write_bytes(figure_bytes(drawing.figure, "pdf"))
-        kind: Literal["svg", "png"] = "svg"
-        image = figure_bytes(drawing.figure, kind)
+        svg, name = figure_bytes(drawing.figure, "svg"), f"{spec.title}, {drawing.label}"
+        inline = partial(inline_svg, svg, f"f{taken.total()}-", owners, name)
+        image = inline()
         if len(image) > _LARGEST_SVG:
-            kind = "png"
-            image = figure_bytes(drawing.figure, kind)
-        shown = figure(image, kind, drawing.figure.get_figwidth(), spec.title, drawing.label, pdf)
+            image = inline(picture=figure_bytes(drawing.figure, "png"))
+        shown = figure(image, spec.title, drawing.label, pdf, drawing.density)
         kinds[spec.section, spec.title, spec.caption].append(shown)
     drawn: dict[str | None, list[str]] = defaultdict(list)
     for (section, title, caption), together in kinds.items():
         drawn[section].append(figures(title, caption, together))
-    return [Section(key, heading, [*before.get(key, []), *drawn[key]]) for key, heading in SECTIONS.items()]
+    return [
+        Section(key, heading, [*before.get(key, []), *([columns(drawn[key])] if drawn[key] else [])])
+        for key, heading in SECTIONS.items()
+    ]
 
 
 def _tracked(found: Iterable[T], what: str) -> Iterable[T]:

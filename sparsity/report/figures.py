@@ -46,12 +46,14 @@ class Drawing:
         spec: Its section and its words.
         label: Of the networks that are seen.
         name: For a file.
+        density: Of the networks; None where they have several.
         figure: Itself.
     """
 
     spec: FigureSpec[Any]
     label: str
     name: str
+    density: float | None
     figure: Figure
 
 
@@ -78,19 +80,23 @@ def drawings(
     for setting, repeats in settings.items():
         label = labels[setting]
         curves = {method: [run.curves for run in runs] for method, runs in repeats.items()}
-        yield from _drawings(PROPERTY_FIGURES, of_whole_networks(properties.get(setting, ())), label, label)
-        yield from _drawings(CURVE_FIGURES, curves, label, label)
+        yield from _drawings(
+            PROPERTY_FIGURES, of_whole_networks(properties.get(setting, ())), label, label, setting.density
+        )
+        yield from _drawings(CURVE_FIGURES, curves, label, label, setting.density)
         if setting.density < 1:
             methods = {method: pooled([run.topology for run in runs]) for method, runs in repeats.items()}
-            yield from _drawings(TOPOLOGY_FIGURES, methods, label, label)
-        yield from _drawings(SINGLE_NETWORK_FIGURES, _single_networks(repeats), label, label)
+            yield from _drawings(TOPOLOGY_FIGURES, methods, label, label, setting.density)
+        yield from _drawings(SINGLE_NETWORK_FIGURES, _single_networks(repeats), label, label, setting.density)
     for setting, comparison in comparisons.items():
-        yield from _drawings(comparison_figures(), comparison, labels[setting], labels[setting])
+        yield from _drawings(comparison_figures(), comparison, labels[setting], labels[setting], setting.density)
 
 
-def _drawings(specs: Iterable[FigureSpec[Source]], source: Source, label: str, in_name: str) -> Iterator[Drawing]:
+def _drawings(
+    specs: Iterable[FigureSpec[Source]], source: Source, label: str, in_name: str, density: float | None = None
+) -> Iterator[Drawing]:
     for spec, figure in drawn([spec for spec in specs if spec.section is not None], source):
-        yield Drawing(spec, label, _file_name(spec.name, in_name), figure)
+        yield Drawing(spec, label, _file_name(spec.name, in_name), density, figure)
 
 
 def _accuracies(architecture: str, settings: Mapping[Setting, Repeats]) -> Accuracies:

@@ -3,12 +3,13 @@
 How it looks is in `templates/`. The functions here give HTML, and take as such what they gave; other text is escaped.
 """
 
-import base64
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
+from sparsity.formatting import key, percent
 from sparsity.report.tables import Table
 
 _TEMPLATES = Environment(
@@ -19,6 +20,7 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
+_TEMPLATES.filters |= {"key": key, "keys": lambda names: key(*names), "plain": "{:g}".format, "percent": percent}
 _BLOCKS: Any = _TEMPLATES.get_template("blocks.html").module
 
 
@@ -36,17 +38,34 @@ class Section(NamedTuple):
     blocks: Sequence[str]
 
 
-def page(title: str, lead: str, sections: Sequence[Section], foot: str) -> str:
-    """The whole page.
+class Choices(NamedTuple):
+    """What a reader can choose to see.
+
+    Args:
+        methods: Those that can be hidden.
+        densities: One is seen at a time.
+        layers: One can be looked at alone.
+    """
+
+    methods: Sequence[str] = ()
+    densities: Sequence[float] = ()
+    layers: Sequence[str] = ()
+
+
+def page(title: str, lead: Sequence[str], sections: Sequence[Section], foot: str, choices: Choices) -> str:
+    """The whole page; without scripts, everything on it is seen.
 
     Args:
         title: Above everything.
-        lead: What the report is of.
+        lead: What the report is of and what it shows, in paragraphs.
         sections: In order; those without blocks are left out.
         foot: Who made it.
+        choices: For the reader.
     """
     shown = [section for section in sections if section.blocks]
-    return _TEMPLATES.get_template("page.html").render(title=title, lead=lead, sections=shown, foot=foot)
+    return _TEMPLATES.get_template("page.html").render(
+        title=title, lead=lead, sections=shown, foot=foot, choices=choices
+    )
 
 
 def paragraph(text: str) -> str:
@@ -57,6 +76,21 @@ def paragraph(text: str) -> str:
 def table(content: Table) -> str:
     """A table that scrolls on its own where the page is narrow."""
     return _html("table", content)
+
+
+def at(density: float, *blocks: str) -> str:
+    """What is of one density only, and seen where that is chosen.
+
+    Args:
+        density: In [0, 1].
+        blocks: HTML, from the functions here.
+    """
+    return _html("at", density, blocks)
+
+
+def columns(blocks: Sequence[str]) -> str:
+    """Blocks side by side, where there is room for two."""
+    return _html("columns", blocks)
 
 
 def figures(title: str, caption: str, drawn: Sequence[str]) -> str:
@@ -70,20 +104,17 @@ def figures(title: str, caption: str, drawn: Sequence[str]) -> str:
     return _html("figures", title, caption, drawn)
 
 
-def figure(image: bytes, kind: Literal["svg", "png"], width: float, title: str, label: str, pdf: str) -> str:
+def figure(drawing: str, title: str, label: str, pdf: str, density: float | None) -> str:
     """One figure, within the page.
 
     Args:
-        image: The figure.
-        kind: Of image.
-        width: In inches.
+        drawing: HTML, from `sparsity.plotting.inline.inline_svg`.
         title: What it shows.
         label: Of which networks.
         pdf: Its file beside the page.
+        density: Of the networks; None where they have several.
     """
-    mime = "image/svg+xml" if kind == "svg" else "image/png"
-    source = f"data:{mime};base64,{base64.b64encode(image).decode()}"
-    return _html("figure", source, f"{96 * width:.0f}", title, label, pdf)
+    return _html("figure", Markup(drawing), title, label, pdf, density)
 
 
 def items(texts: Sequence[str]) -> str:

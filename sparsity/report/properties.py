@@ -6,7 +6,7 @@ from math import nan
 from sparsity.analysis.statistics.correlation import FEWEST_GROUPS, FEWEST_RUNS, RankCorrelation, rank_correlations
 from sparsity.analysis.topology.network import measures
 from sparsity.report.networks import Repeats, Setting, TrainedNetwork, setting_labels
-from sparsity.report.page import details, paragraph, table
+from sparsity.report.page import at, details, paragraph, table
 from sparsity.report.tables import Table
 
 Properties = Mapping[Setting, Sequence[RankCorrelation]]
@@ -57,9 +57,10 @@ def properties(found: Properties, settings: Mapping[Setting, Repeats]) -> list[s
         ordered = sorted(told, key=lambda one: -abs(one.rho))
         whole = of_whole_networks(ordered)
         first, others = whole[:_MOST_IN_SIGHT], [one for one in ordered if one not in whole[:_MOST_IN_SIGHT]]
-        blocks.append(table(properties_table(first, labels[setting])))
+        shown = [table(properties_table(first, labels[setting]))]
         if others:
-            blocks.append(details(f"All others, {labels[setting]}", table(properties_table(others, labels[setting]))))
+            shown.append(details(f"All others, {labels[setting]}", table(properties_table(others, labels[setting]))))
+        blocks.append(at(setting.density, *shown))
     return blocks
 
 

@@ -10,7 +10,7 @@ from sparsity.analysis.comparison.results import Comparison
 from sparsity.errors import SparsityError
 from sparsity.formatting import percent
 from sparsity.report.networks import MOST_COMPARED, Repeats, Setting, method_order, setting_labels
-from sparsity.report.page import code, details, items, paragraph, table
+from sparsity.report.page import Choices, at, code, details, items, paragraph, table
 from sparsity.report.sources import LeftOut
 from sparsity.report.tables import asked_and_reached, differences_table, real_size_table, results_table, runs_table
 from sparsity.runs.curves import read_curves
@@ -27,6 +27,14 @@ def lead(settings: Mapping[Setting, Repeats]) -> str:
         f"Trained networks: {networks} ({'; '.join(architectures)}). Methods: {', '.join(methods)}. "
         f"Densities: {', '.join(densities)}."
     )
+
+
+def choices(settings: Mapping[Setting, Repeats]) -> Choices:
+    """What a reader can choose of it: methods, densities, layers."""
+    runs = [run for repeats in settings.values() for same in repeats.values() for run in same]
+    layers = dict.fromkeys(layer for run in runs for layer in run.topology.densities.layers)
+    densities = dict.fromkeys(setting.density for setting in settings)
+    return Choices(method_order(settings), list(densities), list(layers))
 
 
 def results(settings: Mapping[Setting, Repeats]) -> list[str]:
@@ -53,7 +61,10 @@ def real_sizes(settings: Mapping[Setting, Repeats]) -> list[str]:
 def differences(settings: Mapping[Setting, Repeats], comparisons: Mapping[Setting, Comparison]) -> list[str]:
     """How methods differ from each other, and runs of one method."""
     labels = setting_labels(settings)
-    tables = [table(differences_table(found, settings[key], labels[key])) for key, found in comparisons.items()]
+    tables = [
+        at(setting.density, table(differences_table(found, settings[setting], labels[setting])))
+        for setting, found in comparisons.items()
+    ]
     *others, last = [measure.heading for measure in distance_measures().values()]
     words = (
         "Mean ± standard deviation over the pairs of networks within a method, and of two methods. "

@@ -12,8 +12,8 @@ from sparsity.analysis.statistics.ranks import Ranking, ranking
 from sparsity.analysis.statistics.verdict import Pair, Scores, Verdict, verdict
 from sparsity.formatting import NOTHING
 from sparsity.report.networks import Repeats, Setting, method_order, setting_labels
-from sparsity.report.page import details, items, paragraph, table
-from sparsity.report.tables import Table
+from sparsity.report.page import at, details, items, paragraph, table
+from sparsity.report.tables import Table, Whose
 
 _POINT = 0.01
 _FEWEST_METHODS = 3
@@ -23,18 +23,20 @@ _FEWEST_BLOCKS = 5
 def significance(settings: Mapping[Setting, Repeats]) -> list[str]:
     """Who is better than whom, with intervals, tests and the seeds that would tell; nothing of single methods."""
     labels = setting_labels(settings)
-    verdicts = {labels[setting]: verdict(scores(repeats)) for setting, repeats in settings.items()}
-    verdicts = {label: found for label, found in verdicts.items() if found.pairs}
+    verdicts = verdicts_of(settings)
     if not verdicts:
         return []
-    tables = [details(f"Every two methods, {label}", table(pairs_table(found))) for label, found in verdicts.items()]
+    tables = [
+        at(setting.density, details(f"Every two methods, {labels[setting]}", table(pairs_table(found))))
+        for setting, found in verdicts.items()
+    ]
     return [
-        items([f"At {label}: {found.in_words()}." for label, found in verdicts.items()]),
+        items([f"At {labels[setting]}: {found.in_words()}." for setting, found in verdicts.items()]),
         paragraph(
             "A method is called better only if the intervals of both means do not overlap and the paired t test over "
             "their common seeds, by Holm's correction for all pairs of the density, is below 0.05."
         ),
-        table(intervals_table(verdicts)),
+        table(intervals_table(verdicts, labels)),
         paragraph(
             "p is of the paired t test, adjusted by Holm's correction; permutation is the exact test that flips signs, "
             "unadjusted, which of n seeds is never below 2 / 2^n. Seeds: how many, run with both methods, the t test "
@@ -42,6 +44,12 @@ def significance(settings: Mapping[Setting, Repeats]) -> list[str]:
         ),
         *tables,
     ]
+
+
+def verdicts_of(settings: Mapping[Setting, Repeats]) -> dict[Setting, Verdict]:
+    """What can be said of the methods of each setting; left out are those with one method."""
+    verdicts = {setting: verdict(scores(repeats)) for setting, repeats in settings.items()}
+    return {setting: found for setting, found in verdicts.items() if found.pairs}
 
 
 def scores(repeats: Repeats) -> Scores:
@@ -77,18 +85,19 @@ def ranked(architecture: str, settings: Mapping[Setting, Repeats]) -> Ranking | 
     return ranking(np.array(blocks), methods) if len(blocks) >= _FEWEST_BLOCKS else None
 
 
-def intervals_table(verdicts: Mapping[str, Verdict]) -> Table:
+def intervals_table(verdicts: Mapping[Setting, Verdict], labels: Mapping[Setting, str]) -> Table:
     """One row per setting and method: the mean with its interval, by the setting's words."""
     rows = [
-        [name, label, f"{100 * mean:.2f} %", _interval(found.intervals[name])]
-        for label, found in verdicts.items()
+        [name, labels[setting], f"{100 * mean:.2f} %", _interval(found.intervals[name])]
+        for setting, found in verdicts.items()
         for name, mean in found.means.items()
     ]
+    whose = [Whose((name,), setting.density) for setting, found in verdicts.items() for name in found.means]
     caption = (
         "Mean test top-1 over seeds and where it may lie, at 95 %: by Student's t, of 20 seeds or more by the BCa "
         "bootstrap, cut at 0 and 100 %. A dash: too few seeds, or all equal."
     )
-    return Table(caption, ("method", "at", "mean", "95 % interval"), rows, words=("method", "at"))
+    return Table(caption, ("method", "at", "mean", "95 % interval"), rows, ("method", "at"), whose)
 
 
 def pairs_table(found: Verdict) -> Table:
@@ -106,7 +115,8 @@ def pairs_table(found: Verdict) -> Table:
         for pair in found.pairs
     ]
     columns = ("methods", "seeds", "difference", "p", "permutation", "told apart", "seeds for it", "seeds for 1 point")
-    return Table("Difference of the first to the second in points of test top-1.", columns, rows, words=("methods",))
+    caption = "Difference of the first to the second in points of test top-1."
+    return Table(caption, columns, rows, ("methods",), [Whose((pair.a, pair.b)) for pair in found.pairs])
 
 
 def _seeds(pair: Pair) -> list[str]:

@@ -13,6 +13,18 @@ from sparsity.formatting import NOTHING, mean_and_deviation, number, percent, pe
 from sparsity.report.networks import Repeats, Setting, TrainedNetwork
 
 
+class Whose(NamedTuple):
+    """What a row is of, for a page that shows some methods and one density.
+
+    Args:
+        methods: Their names.
+        density: The one of its setting; None if it is not of one.
+    """
+
+    methods: tuple[str, ...]
+    density: float | None = None
+
+
 class Table(NamedTuple):
     """Text in rows and columns.
 
@@ -21,15 +33,17 @@ class Table(NamedTuple):
         columns: Headings.
         rows: Cells; the first names the row.
         words: The columns that hold words; the others hold numbers.
+        whose: Of every row; empty if they are nobody's.
     """
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     words: Sequence[str]
+    whose: Sequence[Whose] = ()
 
 
-_OFF = 0.01
+OFF = 0.01
 """A density further from what was asked than this share of it is worth a sentence."""
 
 
@@ -55,6 +69,7 @@ def results_table(settings: Mapping[Setting, Repeats]) -> Table:
             ("method", "network", "density asked", "reached", "seeds", "test top-1", "on a path", "FLOPs"),
             rows,
             words=("method", "network"),
+            whose=[Whose((method,), setting.density) for setting, repeats in settings.items() for method in repeats],
         )
     )
 
@@ -66,12 +81,13 @@ def _flops_share(topology: Topology) -> float:
 
 def real_size_table(settings: Mapping[Setting, Repeats]) -> Table:
     """One row per setting and method: density, and what compact networks really cost."""
-    rows = []
+    rows, whose = [], []
     for setting, repeats in settings.items():
         for method, runs in repeats.items():
             known = [run.real_size for run in runs if run.real_size is not None]
             if not known:
                 continue
+            whose.append(Whose((method,), setting.density))
             rows.append(
                 [
                     method,
@@ -93,7 +109,7 @@ def real_size_table(settings: Mapping[Setting, Repeats]) -> Table:
         "Compact networks: equal outputs, without the units that no output depends on. Their parameters, and as shares "
         "of the dense network's parameters, multiply-adds and time."
     )
-    return _without_idle_columns(Table(caption, columns, rows, words=("method", "network")))
+    return _without_idle_columns(Table(caption, columns, rows, ("method", "network"), whose))
 
 
 def runs_table(settings: Mapping[Setting, Repeats]) -> Table:
@@ -119,7 +135,13 @@ def runs_table(settings: Mapping[Setting, Repeats]) -> Table:
         "where",
     )  # fmt: skip
     caption = "Counted in the networks; epochs, seconds and commit as their runs say."
-    return _without_idle_columns(Table(caption, columns, rows, words=("network", "commit", "where")))
+    whose = [
+        Whose((method,), setting.density)
+        for setting, repeats in settings.items()
+        for method, runs in repeats.items()
+        for _ in runs
+    ]
+    return _without_idle_columns(Table(caption, columns, rows, ("network", "commit", "where"), whose))
 
 
 def differences_table(comparison: Comparison, repeats: Repeats, label: str) -> Table:
@@ -144,19 +166,20 @@ def differences_table(comparison: Comparison, repeats: Repeats, label: str) -> T
         ]
         for (a, b), means in pairs.items()
     ]
-    return Table(label, ("methods", "pairs", *(measure.heading for measure in found)), rows, words=("methods",))
+    columns = ("methods", "pairs", *(measure.heading for measure in found))
+    return Table(label, columns, rows, ("methods",), [Whose(tuple(dict.fromkeys(pair))) for pair in pairs])
 
 
 def asked_and_reached(settings: Mapping[Setting, Repeats]) -> str:
     """Which methods kept another share of the weights than they were asked to."""
     runs = [run for repeats in settings.values() for same in repeats.values() for run in same]
     asked = [run for run in runs if run.source.asked is not None]
-    off = [run for run in asked if abs(_reached(run) / run.source.asked - 1) > _OFF]  # type: ignore[operator]
+    off = [run for run in asked if abs(_reached(run) / run.source.asked - 1) > OFF]  # type: ignore[operator]
     if off:
         listed = "; ".join(f"{run.name}: {percent(_reached(run))}, not {percent(run.source.asked)}" for run in off)
         return f"{len(off)} of {len(asked)} runs did not reach the density they were asked for: {listed}."
     if asked:
-        return f"All {len(asked)} runs reached the density they were asked for, to {percent(_OFF)} of it."
+        return f"All {len(asked)} runs reached the density they were asked for, to {percent(OFF)} of it."
     return "Nobody says which densities were asked for; those of the networks are counted."
 
 
@@ -177,4 +200,5 @@ def _without_idle_columns(table: Table) -> Table:
         [table.columns[k] for k in kept],
         [[row[k] for k in kept] for row in table.rows],
         table.words,
+        table.whose,
     )

@@ -35,10 +35,10 @@ def test_one_method_has_no_section(save_run: SaveRun, tmp_path: Path) -> None:
 
 def test_rows_by_hand(save_run: SaveRun, tmp_path: Path) -> None:
     save(save_run, A=[0.80, 0.81, 0.82], B=[0.79, 0.79, 0.79])
-    ((_, repeats),) = settings_below(tmp_path).items()
+    ((setting, repeats),) = settings_below(tmp_path).items()
     found = verdict(scores(repeats))
     # 81 ± 4.302653 / sqrt(3) * 1 points; B's seeds are all equal.
-    intervals = intervals_table({"30 %": found})
+    intervals = intervals_table({setting: found}, {setting: "30 %"})
     assert intervals.rows[0] == ["A", "30 %", "81.00 %", "78.52 to 83.48 %"]
     assert intervals.rows[1][-1] == "-"
     # Differences of 1, 2 and 3 points: p = 0.0742; 2 of 8 flips reach their sum. Of d = 2 five seeds reach 80 %, of
