@@ -16,6 +16,8 @@ COMMANDS = {
     "connect": "Measure the straight line between two networks: linear mode connectivity.",
     "convert": "Turn another program's checkpoint into one of ours.",
     "export": "Write a network as a smaller equal one, in a format that other programs read.",
+    "pull": "Download an exported network from the Hugging Face Hub.",
+    "push": "Upload an exported network to the Hugging Face Hub.",
     "report": "Write one page on studies, runs and published networks.",
     "reproduce": "Run what published figures need, compare, and write a page of all of them.",
     "schema": "Print the JSON schema of configs or studies, by which editors complete and check them.",

@@ -55,6 +55,7 @@ def card(report: Report, folder: str, is_named: bool) -> str:
 
 def _head(report: Report) -> Iterator[str]:
     origin = report.origin
+    yield from ("---", "library_name: sparsity", "tags: [sparse, pruning]", "---", "")  # for the Hugging Face Hub
     yield f"# {report.network}, sparse"
     yield ""
     yield f"`{report.file}` ({report.format}) was made of `{origin.checkpoint}` by `sparsity export`."
