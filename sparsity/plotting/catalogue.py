@@ -47,6 +47,7 @@ SECTIONS = {
     "real-size": "Accuracy against real size",
     "significance": "What is significant",
     "properties": "Which property tells accuracy",
+    "networks": "Networks",
     "training": "Training",
     "density": "Where weights are kept",
     "clusters": "Weight clusters",

@@ -9,7 +9,9 @@ from sparsity.analysis.statistics.ranks import Ranking
 from sparsity.plotting.catalogue import FigureSpec
 from sparsity.plotting.correlations import rank_correlations_figure
 from sparsity.plotting.curves import accuracy_density_figure, learning_curves_figure
+from sparsity.plotting.networks import networks_figure
 from sparsity.plotting.ranks import critical_difference_figure
+from sparsity.viewer.picture import Picture
 
 Accuracies = Mapping[str, Sequence[tuple[float, float]]]
 """By method, density and accuracy of each of its runs."""
@@ -89,6 +91,19 @@ REAL_SIZE_FIGURES: dict[str, FigureSpec[Accuracies]] = {
     ),
 }
 """How well methods do at several real sizes, by what is counted: a field of `sparsity.compaction.sizes.Cost`."""
+
+
+NETWORK_FIGURES: list[FigureSpec[Mapping[str, Picture]]] = [
+    FigureSpec(
+        name="network",
+        section="networks",
+        title="The sparsest networks",
+        caption="Units as dots, layer by layer, and kept weights as lines; the first run of each method at the lowest "
+        "density. The command show makes a page of any network, on which units answer.",
+        draw=lambda shown: networks_figure(shown) if shown else None,
+    ),
+]
+"""What single networks are like."""
 
 
 def _curve(tag: str, name: str, words: str) -> FigureSpec[Curves]:

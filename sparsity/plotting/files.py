@@ -8,6 +8,7 @@ from typing import Literal
 
 from matplotlib import style
 from matplotlib.figure import Figure
+from PIL import Image
 
 from sparsity.plotting.fonts import lean_font
 from sparsity.plotting.style import DPI, STYLE
@@ -29,6 +30,14 @@ def save_figure(figure: Figure, path: Path, kinds: Sequence[Kind] = ("png", "pdf
     path.parent.mkdir(parents=True, exist_ok=True)
     for kind in kinds:
         path.with_name(f"{path.name}.{kind}").write_bytes(figure_bytes(figure, kind))
+
+
+def small_png(figure: Figure) -> bytes:
+    """A figure as PNG in 128 colours, a fifth of the size that many thin lines have in all."""
+    image = Image.open(io.BytesIO(figure_bytes(figure, "png"))).convert("RGB")
+    content = io.BytesIO()
+    image.quantize(128, dither=Image.Dither.NONE).save(content, "png", optimize=True, dpi=(DPI, DPI))
+    return content.getvalue()
 
 
 def figure_bytes(figure: Figure, kind: Kind) -> bytes:

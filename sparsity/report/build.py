@@ -153,7 +153,7 @@ def _draw(
     """Save all figures; their sections, with the HTML of those of one kind together, after what stands before them."""
     # Drawing is imported here: it takes a second that `--help` should not.
     from sparsity.plotting.catalogue import SECTIONS
-    from sparsity.plotting.files import figure_bytes
+    from sparsity.plotting.files import figure_bytes, small_png
     from sparsity.plotting.inline import inline_svg
     from sparsity.report.figures import drawings
 
@@ -170,7 +170,7 @@ def _draw(
         inline = partial(inline_svg, svg, f"f{taken.total()}-", owners, name)
         image = inline()
         if len(image) > _LARGEST_SVG:
-            image = inline(picture=figure_bytes(drawing.figure, "png"))
+            image = inline(picture=small_png(drawing.figure))
         shown = figure(image, spec.title, drawing.label, pdf, drawing.density)
         kinds[spec.section, spec.title, spec.caption].append(shown)
     drawn: dict[str | None, list[str]] = defaultdict(list)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.topology.pooled import pooled
+from sparsity.errors import SparsityError
 from sparsity.plotting.catalogue import (
     SINGLE_NETWORK_FIGURES,
     TOPOLOGY_FIGURES,
@@ -23,16 +24,22 @@ from sparsity.plotting.catalogue import (
 from sparsity.plotting.catalogue_of_studies import (
     ACCURACY_FIGURES,
     CURVE_FIGURES,
+    NETWORK_FIGURES,
     PROPERTY_FIGURES,
     RANK_FIGURES,
     REAL_SIZE_FIGURES,
     Accuracies,
 )
-from sparsity.report.networks import Repeats, Setting, method_order, setting_labels
+from sparsity.report.networks import Repeats, Setting, TrainedNetwork, method_order, setting_labels
 from sparsity.report.properties import Properties, of_whole_networks
 from sparsity.report.significance import ranked
+from sparsity.viewer.build import pictures
+from sparsity.viewer.picture import Picture
 
 Source = TypeVar("Source")
+
+_MOST_LINES = 4000
+"""Of a network that is drawn; more only make it darker."""
 
 _MOST_MAPS = 12
 """More single networks than these are not looked at one by one; one of each method is drawn."""
@@ -77,6 +84,8 @@ def drawings(
         if any(setting.architecture == architecture and setting.density < 1 for setting in settings):
             for what, spec in REAL_SIZE_FIGURES.items():
                 yield from _drawings([spec], _real_sizes(architecture, settings, what), architecture, in_name)
+        for run in _sparsest(architecture, settings):
+            yield from _drawings(NETWORK_FIGURES, _picture(run), run.name, f"{in_name} {run.name}")
     for setting, repeats in settings.items():
         label = labels[setting]
         curves = {method: [run.curves for run in runs] for method, runs in repeats.items()}
@@ -126,6 +135,21 @@ def _real_sizes(architecture: str, settings: Mapping[Setting, Repeats], what: st
                 share = fmean(size for size, _ in found)
                 points.setdefault(method, []).extend((share, accuracy) for _, accuracy in found)
     return points
+
+
+def _sparsest(architecture: str, settings: Mapping[Setting, Repeats]) -> list[TrainedNetwork]:
+    """The first run of each method at the lowest density, of sparse networks alone."""
+    found = [setting for setting in settings if setting.architecture == architecture and setting.density < 1]
+    lowest = min(found, key=lambda setting: setting.density, default=None)
+    return [] if lowest is None else [runs[0] for runs in settings[lowest].values()]
+
+
+def _picture(run: TrainedNetwork) -> Mapping[str, Picture]:
+    """Of a network whose graph is known; else nothing."""
+    try:
+        return pictures({run.name: run.network}, run.input_shape, _MOST_LINES)
+    except SparsityError:
+        return {}
 
 
 def _single_networks(repeats: Repeats) -> Topologies:

@@ -49,6 +49,7 @@ class TrainedNetwork:
         accuracy: On the test images, in [0, 1]; None if unknown.
         curves: By tag.
         real_size: What it costs dense and compact; None where that is not known.
+        input_shape: Of one sample; None where the network tells it.
     """
 
     name: str
@@ -60,6 +61,7 @@ class TrainedNetwork:
     accuracy: float | None
     curves: Mapping[str, Curve]
     real_size: RealSize | None = None
+    input_shape: Given = None
 
 
 Repeats = Mapping[str, Sequence[TrainedNetwork]]
@@ -170,6 +172,7 @@ def _read(
         accuracy=measured if source.accuracy is None else source.accuracy,
         curves=curves,
         real_size=costs,
+        input_shape=given,
     )
 
 

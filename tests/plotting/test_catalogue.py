@@ -28,6 +28,7 @@ from sparsity.plotting.catalogue import (
 from sparsity.plotting.catalogue_of_studies import (
     ACCURACY_FIGURES,
     CURVE_FIGURES,
+    NETWORK_FIGURES,
     PROPERTY_FIGURES,
     RANK_FIGURES,
     REAL_SIZE_FIGURES,
@@ -38,7 +39,7 @@ from tests.saved_runs import save_network
 
 ALL: list[FigureSpec[Any]] = [
     *TOPOLOGY_FIGURES, *SINGLE_NETWORK_FIGURES, *comparison_figures(), *IMAGE_FIGURES, *ACCURACY_FIGURES,
-    *REAL_SIZE_FIGURES.values(), *CURVE_FIGURES, *RANK_FIGURES, *PROPERTY_FIGURES,
+    *REAL_SIZE_FIGURES.values(), *CURVE_FIGURES, *NETWORK_FIGURES, *RANK_FIGURES, *PROPERTY_FIGURES,
     *EXEMPLAR_FIGURES
 ]  # fmt: skip
 

@@ -10,10 +10,11 @@ import matplotlib.image
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from sparsity.analysis import common_kernels, densities
 from sparsity.plotting.curves import accuracy_density_figure, learning_curves_figure
-from sparsity.plotting.files import figure_bytes, save_figure
+from sparsity.plotting.files import figure_bytes, save_figure, small_png
 from sparsity.plotting.lines import density_figure, layer_lines_figure
 from sparsity.plotting.matrices import matrix_figure, matrix_panels
 from sparsity.plotting.sheets import feature_map_figure, first_layer_figure, kernel_sheet, patch_sheet
@@ -141,3 +142,13 @@ def test_published_networks_give_figures(method: str, published: Callable[..., L
     density_figure({method: densities(weights)}).savefig(file)
     kernel_sheet({method: common_kernels(weights.values())}).savefig(file)
     first_layer_figure({method: weights[next(iter(weights))].sum(axis=0)}).savefig(file)
+
+
+def test_a_small_png_is_the_same_picture_in_fewer_colours() -> None:
+    figure = Figure()
+    figure.subplots().plot(np.random.default_rng(0).random((50, 20)))
+    whole, small = figure_bytes(figure, "png"), small_png(figure)
+    assert len(small) < len(whole) / 2
+    one, other = (np.asarray(Image.open(BytesIO(image)).convert("RGB"), float) for image in (whole, small))
+    assert one.shape == other.shape
+    assert np.abs(one - other).mean() < 2

@@ -42,7 +42,7 @@ def test_convolutions_have_kernels_and_every_figure_has_its_words_and_its_file(r
     found = drawn(resnets, torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
     sections = [drawing.spec.section for drawing in found]
     assert list(dict.fromkeys(sections)) == [
-        "density", "clusters", "kernels", "first-layers", "distances", "correlations",
+        "networks", "density", "clusters", "kernels", "first-layers", "distances", "correlations",
         "representations",
     ]  # fmt: skip
     assert sections.count("distances") == 4
@@ -65,7 +65,8 @@ def test_accuracy_is_drawn_over_all_densities_and_curves_for_each(save_run: Save
         save_run(f"version_{number}", asked=asked, seed=number, curve={0: 0.5})
     names = [drawing.name for drawing in drawn(tmp_path / "runs" / "lightning_logs")]
     assert names[:4] == ["accuracy", "accuracy_parameters", "accuracy_multiply_adds", "accuracy_time"]
-    assert names[4] == "validation_accuracy_30"
+    assert names[4] == "network_Random_1"
+    assert names[5] == "validation_accuracy_30"
     assert "validation_accuracy_10" in names
 
 
@@ -87,3 +88,12 @@ def test_seeds_that_differ_in_size_are_one_point_of_a_line(save_run: SaveRun, tm
     (figure,) = [drawing.figure for drawing in drawn(folder) if drawing.name == "accuracy_parameters"]
     lines = [line for line in figure.axes[0].get_lines() if len(line.get_xdata()) > 1]
     assert [len(line.get_xdata()) for line in lines][:1] == [2]
+
+
+def test_the_first_run_of_each_method_is_seen_as_a_network_where_it_is_sparsest(
+    save_run: SaveRun, tmp_path: Path
+) -> None:
+    for number, (method, asked) in enumerate([("SynFlow", 0.3), ("SynFlow", 0.1), ("SynFlow", 0.1), ("Random", 0.1)]):
+        save_run(f"version_{number}", method, asked=asked, seed=number)
+    found = [d for d in drawn(tmp_path / "runs" / "lightning_logs") if d.spec.section == "networks"]
+    assert sorted(drawing.label for drawing in found) == ["Random 3", "SynFlow 1"]
