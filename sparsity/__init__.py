@@ -10,6 +10,6 @@ if (_root / "callbacks" / "pruning.py").is_file():
     __path__.append(str(_root))
 
 try:
-    __version__ = version("sparsity")
+    __version__ = version("sparsity-lightning")
 except PackageNotFoundError:  # run from a checkout that nobody installed
     __version__ = "unknown"
