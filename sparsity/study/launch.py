@@ -156,7 +156,7 @@ def plan(points: Iterable[Point], folder: Path, resolve: Resolve) -> list[Run]:
         # The folder's name is made of everything but the folder itself.
         own = folder_for(folder / "runs", point.label, yaml.safe_dump(config))
         config["trainer"]["default_root_dir"] = str(own)
-        config["trainer"]["logger"] = _loggers_in(own, config["trainer"]["logger"])
+        config["trainer"]["logger"] = _loggers_in(own, config["trainer"].get("logger"))
         runs.setdefault(own, Run(own, point.axes, yaml.safe_dump(config, sort_keys=False)))
     return list(runs.values())
 
