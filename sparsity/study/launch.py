@@ -11,7 +11,7 @@ import torch
 import yaml
 from filelock import FileLock
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sparsity.atomic import folders_taken_back, write_atomically
 from sparsity.errors import SparsityError, require_whole_number
@@ -215,18 +215,28 @@ def _follow(runs: Sequence[Run], before: int, due: int, ended: Iterator[Ended], 
     """Show progress and write results as runs end; the last lines of those that failed, by folder."""
     axes = list(runs[0].axes)
     errors: dict[Path, str] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left:"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
     with Progress(*columns, console=Console(), transient=True) as progress:
         task = progress.add_task("runs", total=before + due, completed=before)
         for run, error in ended:
             if error is not None:
                 errors[run.folder] = error
             write_results(folder, [row for r in runs if (row := run_row(r, errors.get(r.folder)))], axes)
-            progress.console.print(f"{'failed' if error else 'finished':10}{run.folder.name}", highlight=False)
+            said = f"{'failed' if error else 'finished':10}{run.folder.name}{'' if error else _in_words(run_row(run))}"
+            progress.console.print(said, highlight=False, soft_wrap=True)
             progress.advance(task)
     if not due:
         write_results(folder, [row for run in runs if (row := run_row(run))], axes)
     return errors
+
+
+def _in_words(row: Mapping[str, Any] | None) -> str:
+    """What a run came to, as far as it says."""
+    accuracy = None if row is None else row["test_accuracy_last"] or row["test_accuracy_best"]
+    return "" if row is None or not accuracy else f"  {accuracy:.2%}, {row['seconds']:.0f} s"
 
 
 def _counts(found: Iterable[str]) -> str:
