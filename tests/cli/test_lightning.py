@@ -15,6 +15,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sparsity.datamodules import CIFAR10
+from sparsity.runs.folder import RunFolder
 
 QUICK = [
     "--data", "Digits", "--data.limit", "320", "--model.network", "FC", "--model.network.width", "20",
@@ -28,7 +29,8 @@ def run_folder(root: Path, version: int = 0) -> Path:
 
 
 def scalars(folder: Path) -> dict[str, list[float]]:
-    events = EventAccumulator(str(folder)).Reload()
+    (place,) = RunFolder(folder).events_folders
+    events = EventAccumulator(str(place)).Reload()
     return {tag: [e.value for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
@@ -225,7 +227,7 @@ def test_nothing_where_lightning_needs_something_is_refused_before_anything_star
 
 def test_the_version_is_told(sparsity: Any) -> None:
     outcome = sparsity("--version")
-    assert (outcome.code, outcome.out.split()[-1]) == (0, version("sparsity"))
+    assert (outcome.code, outcome.out.split()[-1]) == (0, version("sparsity-lightning"))
 
 
 def test_help_of_the_pruners_names_the_program(sparsity: Any) -> None:
@@ -384,8 +386,8 @@ def test_the_folder_of_another_run_is_never_written_to(sparsity: Any, tmp_path: 
     chosen = [*logger, "--trainer.logger.version", "mine", "--trainer.enable_checkpointing", "false"]
     assert sparsity("fit", *QUICK, *chosen).code == 0
     folder = tmp_path / "lightning_logs" / "mine"
-    before = {path: path.read_bytes() for path in folder.iterdir()}
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     outcome = sparsity("fit", *QUICK, *chosen)
     assert outcome.code == 2
     assert f"{folder} holds another run" in outcome.err
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

@@ -19,7 +19,7 @@ NOT_INSTALLED = """
 import importlib.metadata as metadata
 true = metadata.Distribution.from_name.__func__
 def from_name(cls, name):
-    if name in ("sparsity", "pytorch-lightning"):
+    if name in ("sparsity-lightning", "pytorch-lightning"):
         raise metadata.PackageNotFoundError(name)
     return true(cls, name)
 metadata.Distribution.from_name = classmethod(from_name)
