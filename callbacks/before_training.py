@@ -12,7 +12,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import nn
 from typing_extensions import override
 
-from sparsity.analysis.comparison.aligned import Matching, align, apply
+from sparsity.analysis.comparison.aligned import IMAGES_TO_ALIGN_BY, Matching, align, apply
 from sparsity.callbacks.batches import first_images, sample_of_fit
 from sparsity.callbacks.network import network_of
 from sparsity.callbacks.progress import tracked
@@ -35,8 +35,6 @@ from sparsity.pruning.saliency import (
 from sparsity.pruning.schedules import Schedule
 
 Rescale = Literal["none", "kept_fan_in"]
-
-_IMAGES_TO_ALIGN_BY = 1000
 
 
 @dataclass(kw_only=True, eq=False)
@@ -272,7 +270,7 @@ class MaskFrom(PruneBeforeTraining):
         load_weights(ticket, self.mask_from)
         load_weights(trained, reference)
         sample = sample_of_fit(trainer, module)
-        images = first_images(trainer, _IMAGES_TO_ALIGN_BY) if self.align_by == "activations" else None
+        images = first_images(trainer, IMAGES_TO_ALIGN_BY) if self.align_by == "activations" else None
         found = align(trained, ticket, self.align_by, images, sample, seed=run_seed(trainer))
         rank_zero_info(
             f"MaskFrom: {found.moved:,} units of the ticket change places; cosine to {reference} "

@@ -14,7 +14,7 @@ from sparsity.analysis.topology.flops import MultiplyAdds, known_multiply_adds
 from sparsity.analysis.topology.unmasked import ALL_MASKED, Unmasked, in_words, unmasked
 from sparsity.callbacks.aside import aside
 from sparsity.callbacks.network import network_of
-from sparsity.callbacks.pruning import find_pruner
+from sparsity.callbacks.pruning import find_pruner, mask_in_use
 from sparsity.callbacks.samples import batch_sample, known_sample
 from sparsity.masks import masks, sizes
 
@@ -81,7 +81,7 @@ class DensityMonitor(Callback):
 
     def _look(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any) -> None:
         network, pruner = network_of(pl_module), find_pruner(trainer)
-        mask = pruner.current_mask(network) if pruner else masks(network)
+        mask = mask_in_use(trainer, network)
         counts = torch.stack([m.sum() for m in mask.values()]).tolist()
         kept = dict(zip(mask, map(int, counts), strict=True))
         if not self._asked_for_costs:

@@ -4,8 +4,6 @@ from typing import NamedTuple
 
 import pytorch_lightning as pl
 
-from sparsity.formatting import percent
-
 
 class Phase(NamedTuple):
     """A part of a fit.
@@ -27,14 +25,10 @@ class Phase(NamedTuple):
         """For example `search 12/45`."""
         return f"{self.name} {self.epoch}" if self.epochs is None else f"{self.name} {self.epoch}/{self.epochs}"
 
-    def network(self, density: float | None) -> str:
-        """What the network is like now, for example `cut 11 of 44, density 37 %`.
-
-        Args:
-            density: Kept fraction, in [0, 1]; None for a network without masks.
-        """
-        cuts = [f"cut {self.cuts[0]} of {self.cuts[1]}"] if self.cuts else []
-        return ", ".join([*cuts, *([] if density is None else [f"density {percent(density)}"])])
+    @property
+    def cuts_in_words(self) -> str:
+        """For example `cut 11 of 44`; empty if there are none."""
+        return f"cut {self.cuts[0]} of {self.cuts[1]}" if self.cuts else ""
 
 
 def epoch_of(trainer: pl.Trainer) -> Phase:

@@ -4,22 +4,22 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ProgressBar
-from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.trainer.states import RunningStage, TrainerFn
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, track
 from rich.table import Column
 from typing_extensions import override
 
 from sparsity.callbacks.network import network_of
-from sparsity.callbacks.phase import Phase, epoch_of
-from sparsity.callbacks.pruning import find_pruner
-from sparsity.masks import masks
+from sparsity.callbacks.phase import epoch_of
+from sparsity.callbacks.pruning import find_pruner, mask_in_use
+from sparsity.formatting import percent
 
 T = TypeVar("T")
 
@@ -140,8 +140,12 @@ class QuietProgressBar(ProgressBar):
     def _show_training(self, trainer: pl.Trainer, batches: int = 0) -> None:
         pruner = find_pruner(trainer)
         phase = pruner.phase(trainer) if pruner else epoch_of(trainer)
-        said = ", ".join(filter(None, [phase.network(self._density), *_metrics(trainer)]))
-        self._show(description=phase.where, completed=self._trained(trainer) + batches, said=said)
+        done, said = self._trained(trainer) + batches, self._said(trainer, phase.cuts_in_words)
+        self._show(description=phase.where, completed=done, said=said)
+
+    def _said(self, trainer: pl.Trainer, cuts: str = "") -> str:
+        density = "" if self._density is None else f"density {percent(self._density)}"
+        return ", ".join(filter(None, [cuts, density, *_metrics(trainer)]))
 
     def _trained(self, trainer: pl.Trainer) -> int:
         batches = trainer.num_training_batches
@@ -151,88 +155,43 @@ class QuietProgressBar(ProgressBar):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._line is not None:
             # The last validation came after the last batch; and the epoch that has ended is counted by now.
-            said = ", ".join(filter(None, [Phase("", 1, 1).network(_density(trainer, pl_module)), *_metrics(trainer)]))
-            self._show(said=said)
+            self._density = _density(trainer, pl_module)
+            self._show(said=self._said(trainer))
         self._stop()
 
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._stop()
 
-    @override
-    def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._show_evaluation(trainer, "validation", trainer.num_val_batches, batch_idx, dataloader_idx)
-
-    @override
-    def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._show_evaluation(trainer, "test", trainer.num_test_batches, batch_idx, dataloader_idx)
-
-    @override
-    def on_predict_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._show_evaluation(trainer, "prediction", trainer.num_predict_batches, batch_idx, dataloader_idx)
-
-    @override
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.state.fn != TrainerFn.FITTING:
-            self._start("validation", _sum(trainer.num_val_batches))
-
-    @override
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._start("test", _sum(trainer.num_test_batches))
-
-    @override
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._start("prediction", _sum(trainer.num_predict_batches))
-
-    @override
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.state.fn != TrainerFn.FITTING:
-            self._stop()
-
-    @override
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._stop()
-
-    @override
-    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._stop()
+    def _start_evaluation(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn != TrainerFn.FITTING:  # whose line it is
+            what, counts = _evaluation(trainer)
+            self._start(what, sum(counts))
 
     def _show_evaluation(
-        self, trainer: pl.Trainer, what: str, counts: "list[int | float] | int | float", batch_idx: int, loader: int
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         if trainer.sanity_checking or not self._is_due(is_last=False):
             return
-        earlier = sum(counts[:loader]) if isinstance(counts, list) else 0
-        done, of = int(earlier) + batch_idx + 1, _sum(counts)
-        in_words = f"{what} {done}" if math.isinf(of) else f"{what} {done}/{of:.0f}"
-        if trainer.state.fn == TrainerFn.FITTING:  # whose line it is
-            self._show(description=in_words)
-        else:
-            self._show(description=in_words, completed=done)
+        what, counts = _evaluation(trainer)
+        done, total = int(sum(counts[:dataloader_idx])) + batch_idx + 1, sum(counts)
+        in_words = f"{what} {done}" if math.isinf(total) else f"{what} {done}/{total:.0f}"
+        of_its_own = {} if trainer.state.fn == TrainerFn.FITTING else {"completed": done}
+        self._show(description=in_words, **of_its_own)
+
+    def _end_evaluation(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn != TrainerFn.FITTING:
+            self._stop()
+
+    on_validation_start = on_test_start = on_predict_start = _start_evaluation
+    on_validation_batch_end = on_test_batch_end = on_predict_batch_end = _show_evaluation
+    on_validation_end = on_test_end = on_predict_end = _end_evaluation
 
 
 def tracked(trainer: pl.Trainer, items: Iterable[T], what: str) -> Iterable[T]:
@@ -249,18 +208,25 @@ def tracked(trainer: pl.Trainer, items: Iterable[T], what: str) -> Iterable[T]:
     return track(items, description=what, transient=True)
 
 
+def _evaluation(trainer: pl.Trainer) -> tuple[str, Sequence[int | float]]:
+    """What is evaluated, and how many batches each loader has."""
+    match trainer.state.stage:
+        case RunningStage.TESTING:
+            what, counts = "test", trainer.num_test_batches
+        case RunningStage.PREDICTING:
+            what, counts = "prediction", trainer.num_predict_batches
+        case _:
+            what, counts = "validation", trainer.num_val_batches
+    return what, counts if isinstance(counts, list) else [counts]
+
+
 def _density(trainer: pl.Trainer, module: pl.LightningModule) -> float | None:
-    network, pruner = network_of(module), find_pruner(trainer)
-    found = list((pruner.current_mask(network) if pruner else masks(network)).values())
+    found = list(mask_in_use(trainer, network_of(module)).values())
     if not found:
         return None
     return int(torch.stack([mask.sum() for mask in found]).sum()) / sum(mask.numel() for mask in found)
 
 
 def _metrics(trainer: pl.Trainer) -> list[str]:
-    found = {name: value for name, value in trainer.progress_bar_metrics.items() if isinstance(value, int | float)}
-    return [f"{name} {value:.4g}" for name, value in found.items()]
-
-
-def _sum(counts: "list[int | float] | int | float") -> float:
-    return sum(counts) if isinstance(counts, list) else counts
+    found = trainer.progress_bar_metrics.items()
+    return [f"{name} {value:.4g}" for name, value in found if isinstance(value, int | float)]

@@ -343,6 +343,12 @@ def find_pruner(trainer: pl.Trainer) -> PruningCallback | None:
     return next((c for c in trainer.callbacks if isinstance(c, PruningCallback)), None)  # type: ignore[attr-defined]
 
 
+def mask_in_use(trainer: pl.Trainer, network: nn.Module) -> Mapping[str, Tensor]:
+    """The weights that the network uses now, by layer: what the run's pruner says, else what its masks keep."""
+    pruner = find_pruner(trainer)
+    return masks(network) if pruner is None else pruner.current_mask(network)
+
+
 def of_first_rank(trainer: pl.Trainer, mask: Mask) -> Mask:
     """The mask that rank 0 has, on every rank."""
     return trainer.strategy.broadcast(mask) if trainer.world_size > 1 else mask

@@ -26,6 +26,14 @@ COMMANDS = {
 }
 """Those that run without a Trainer, and what they do: `sparsity.cli.NAME` has a `parser` and a `run`."""
 
+WITH_TRAINER = {
+    "fit": "Prune and train a network.",
+    "validate": "Evaluate a trained network on the validation images.",
+    "test": "Evaluate a trained network on the test images.",
+    "predict": "Compute a trained network's class probabilities for the test images.",
+}
+"""The others, of LightningCLI."""
+
 _NOT_FOR_OUR_USERS = (
     # Lightning's own use of a deprecated name in torch.
     r".*isinstance\(treespec, LeafSpec\).*",

@@ -71,9 +71,9 @@ def analyze(
     """Analyse trained networks, and compare those of one architecture pair by pair.
 
     Writes layers.csv, units.csv, summary.json and figures; for two networks and more also distances.csv
-    and .json, overlaps.csv; with data also correlations, what excites the first layers, test accuracies, by class too,
-    how good the probabilities are, and if there are three dense networks and three pruned ones, the images on which
-    most of them disagree.
+    and .json, overlaps.csv; with data also correlations and similarities of activations, what excites the first layers,
+    test accuracies, by class too, how good the probabilities are, and if there are three dense networks and three
+    pruned ones, the images on which most of them disagree.
 
     Args:
         checkpoints: Files of this program, SynFlow's, Gem-Miner's, OpenLTH or others, mixed; or a run's folder.

@@ -4,14 +4,13 @@ import argparse
 from importlib import import_module
 from typing import Any, Literal
 
-from sparsity.cli import COMMANDS
+from sparsity.cli import COMMANDS, WITH_TRAINER
 from sparsity.cli.parser import OneSentenceParser, add_options_of, choices_of_fit, command_parser, options_of_fit
 from sparsity.errors import SparsityError
 from sparsity.trainer.internals import options_of
 
 Shell = Literal["bash", "zsh", "tcsh"]
 
-WITH_TRAINER = ("fit", "validate", "test", "predict")
 _OF_FIT = ("config", "seed_everything", "data", "model", "trainer", "pruner", "ablation", "test_after_fit", "ckpt_path")
 _FILES = ("config", "ckpt_path", "output", "model.weights", "pruner.mask_from", "weights")
 
@@ -40,10 +39,10 @@ def _plain_parser(file: object) -> argparse.ArgumentParser:
     """
     root = argparse.ArgumentParser(prog="sparsity")
     commands = root.add_subparsers()
-    choices = choices_of_fit()
-    for name in WITH_TRAINER:
-        own = commands.add_parser(name, help=f"See sparsity {name} --help.")
-        for option in (*_OF_FIT, *options_of_fit()):
+    choices, options = choices_of_fit(), (*_OF_FIT, *options_of_fit())
+    for name, text in WITH_TRAINER.items():
+        own = commands.add_parser(name, help=text)
+        for option in options:
             added = own.add_argument(f"--{option}", choices=choices.get(option))
             if option in _FILES:
                 added.complete = file  # type: ignore[attr-defined]

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from sparsity.analysis.comparison.aligned import IMAGES_TO_ALIGN_BY, apply
 from sparsity.analysis.comparison.aligned import align as find_alignment
-from sparsity.analysis.comparison.aligned import apply
 from sparsity.analysis.landscape.linear_path import LinearPath, has_statistics, linear_path
 from sparsity.analysis.output import results_folder, write_json, write_rows
 from sparsity.checkpoints.loading import load_like
@@ -26,7 +26,6 @@ from sparsity.runs.folder import runs_below
 Alignments = Literal["none", "weights", "activations"]
 
 _IMAGES_FOR_STATISTICS = 5000
-IMAGES_TO_ALIGN_BY = 1000
 
 
 def parser() -> OneSentenceParser:

@@ -164,10 +164,8 @@ def _measures_at_start(trainer: pl.Trainer) -> Mapping[str, float]:
     return found[0] if found else {}
 
 
-def method_of(pruner: PruningCallback | None) -> str:
+def method_of(pruner: PruningCallback) -> str:
     """What a pruner's runs are called, with its ablation."""
-    if pruner is None:
-        return "dense"
     name = type(pruner).__name__
     return name if pruner.ablation is None else f"{name} ({pruner.ablation})"
 

@@ -18,7 +18,7 @@ from sparsity.checkpoints.exported import is_exported
 from sparsity.checkpoints.loading import load_network
 from sparsity.checkpoints.reading import require_fitting
 from sparsity.classifier import SparseClassifier
-from sparsity.cli import COMMANDS
+from sparsity.cli import COMMANDS, WITH_TRAINER
 from sparsity.cli.defaults import default_callbacks, require_no_null
 from sparsity.cli.fit import Fit, SaveConfig, method_of
 from sparsity.cli.parser import OneSentenceParser, command_parser
@@ -26,21 +26,17 @@ from sparsity.cli.resume import read_intact_checkpoint, require_same_pruner
 from sparsity.diagnosis import blaming
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.forward.float32 import choose_products
+from sparsity.masks import kept, sizes
 from sparsity.pruning.ablation import Ablation
 from sparsity.runs.claiming import runs_folder
 from sparsity.runs.class_paths import require_classes
 from sparsity.runs.dashboards import RunOnDashboards, hyperparameters, label
 from sparsity.runs.folder import newest_checkpoint
 from sparsity.runs.resuming import SettingsInCheckpoints, require_same_settings, settings_of
+from sparsity.runs.summary import unpruned
 from sparsity.trainer.internals import help_texts, instantiate, name_run, options_of, subcommands_of, use_lean_loop
 
-_SUBCOMMANDS = {
-    **COMMANDS,
-    "fit": "Prune and train a network.",
-    "validate": "Evaluate a trained network on the validation images.",
-    "test": "Evaluate a trained network on the test images.",
-    "predict": "Compute a trained network's class probabilities for the test images.",
-}
+_SUBCOMMANDS = {**COMMANDS, **WITH_TRAINER}
 
 
 class SparsityCLI(LightningCLI):
@@ -192,9 +188,8 @@ class SparsityCLI(LightningCLI):
         require_no_null(config)
         trainer = self._instantiate_trainer(config, default_callbacks(config, own))
         if self.subcommand == "fit":
-            density, seed = None if pruner is None else pruner.density, self._get(self.config, "seed_everything")
             for logger in trainer.loggers:
-                name_run(logger, label(method_of(pruner), density, seed))
+                name_run(logger, self._name(pruner))
         require_whole_number("trainer.accumulate_grad_batches", config["accumulate_grad_batches"], at_least=1)
         if config["sync_batchnorm"] and trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
             raise SparsityError("trainer.sync_batchnorm works on GPUs alone; leave it out, or train in one process")
@@ -204,6 +199,14 @@ class SparsityCLI(LightningCLI):
         if self._products != "float32":
             rank_zero_info(f"float32 numbers are multiplied as {self._products}, and in full to find a mask")
         return trainer
+
+    def _name(self, pruner: PruningCallback | None) -> str:
+        """What the run is called in a list of many."""
+        seed = self._get(self.config, "seed_everything")
+        if pruner is not None:
+            return label(method_of(pruner), pruner.density, seed)
+        counts, everything = kept(self.model.network), sizes(self.model.network)
+        return label(unpruned(sum(counts.values()), sum(everything.values())), None, seed)
 
     def _require_something_to_evaluate(self, trainer: dict[str, Any]) -> None:
         stages = {"validate": "val", "test": "test", "predict": "predict"}

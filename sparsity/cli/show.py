@@ -5,13 +5,13 @@ from pathlib import Path
 from pytorch_lightning import LightningDataModule
 from torch import nn
 
+from sparsity.analysis.comparison.aligned import IMAGES_TO_ALIGN_BY, apply
 from sparsity.analysis.comparison.aligned import align as find_alignment
-from sparsity.analysis.comparison.aligned import apply
 from sparsity.analysis.comparison.networks import require_comparable
 from sparsity.analysis.output import results_folder
 from sparsity.atomic import write_new
 from sparsity.cli.analyze import checkpoint_in, names_of
-from sparsity.cli.connect import IMAGES_TO_ALIGN_BY, Alignments
+from sparsity.cli.connect import Alignments
 from sparsity.cli.parser import OneSentenceParser, parser_of
 from sparsity.errors import SparsityError
 from sparsity.evaluation import read_training_images

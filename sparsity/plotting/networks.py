@@ -1,6 +1,5 @@
 """Networks as pictures: units as dots in columns, kept weights as lines."""
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +13,8 @@ from PIL import Image
 
 from sparsity.formatting import percent
 from sparsity.graph.weights import FloatArray, IntArray
-from sparsity.plotting.files import figure_bytes
-from sparsity.plotting.style import DPI, FONT, SMALL, WIDTH, figure_in_style
+from sparsity.plotting.files import small_png
+from sparsity.plotting.style import FONT, SMALL, WIDTH, figure_in_style
 from sparsity.viewer.picture import DEAD, NEGATIVE, OFF_PATH, POSITIVE, Column, Picture
 
 _GAP = 0.5  # inches, here and below: between columns at least
@@ -36,10 +35,7 @@ def networks_png(pictures: Mapping[str, Picture]) -> bytes:
     Returns:
         The file, in some fifty colours: of thousands of thin lines, a fifth of the size that it would have in all.
     """
-    image = Image.open(io.BytesIO(figure_bytes(networks_figure(pictures), "png"))).convert("RGB")
-    content = io.BytesIO()
-    image.quantize(palette=_palette(), dither=Image.Dither.NONE).save(content, "png", optimize=True, dpi=(DPI, DPI))
-    return content.getvalue()
+    return small_png(networks_figure(pictures), _palette())
 
 
 def _palette() -> Image.Image:

@@ -6,20 +6,13 @@ How it looks is in `templates/`. The functions here give HTML, and take as such 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sparsity.formatting import key, percent
+from sparsity.html import templates
 from sparsity.report.tables import Table
 
-_TEMPLATES = Environment(
-    loader=PackageLoader("sparsity.report"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
+_TEMPLATES = templates("sparsity.report")
 _TEMPLATES.filters |= {"key": key, "keys": lambda names: key(*names), "plain": "{:g}".format, "percent": percent}
 _BLOCKS: Any = _TEMPLATES.get_template("blocks.html").module
 

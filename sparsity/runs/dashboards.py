@@ -107,9 +107,8 @@ class RunOnDashboards(Callback):
 
         # Lightning's own would log a metric of -1. What is named here has its values from the scalars.
         experiment, session, _ = hparams(self.settings, dict.fromkeys(FINAL_METRICS, 0.0))  # type: ignore[no-untyped-call]
-        writer = logger.experiment._get_file_writer()
-        writer.add_summary(experiment)
-        writer.add_summary(session)
+        for summary in (experiment, session):
+            logger.experiment.file_writer.add_summary(summary)
         logger.experiment.add_custom_scalars(_LAYOUT)
 
 

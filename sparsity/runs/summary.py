@@ -95,7 +95,7 @@ class RunSummary:
         dense = unmasked(network)
         costs = known_multiply_adds(network, sample)
         return cls(
-            method=method or ("dense" if kept_all == total else "masks kept"),
+            method=method or unpruned(kept_all, total),
             density_asked=kept_all / total if density_asked is None else density_asked,
             density=kept_all / total,
             kept=kept_all,
@@ -141,6 +141,16 @@ class RunSummary:
             f"({self.kept:,} of {self.weights:,} weights){clause}; test accuracy {tested or 'not measured'}; "
             f"log in {None if folder is None else folder.path}"
         )
+
+
+def unpruned(kept: int, weights: int) -> str:
+    """What runs are called in which nobody prunes.
+
+    Args:
+        kept: Masked weights that are kept.
+        weights: All that have a mask.
+    """
+    return "dense" if kept == weights else "masks kept"
 
 
 def git_commit() -> str | None:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import yaml
@@ -22,11 +22,12 @@ from sparsity.study.locks import try_lock
 from sparsity.study.places import cores
 from sparsity.study.results import run_row, seed_means, summary_table, write_results
 from sparsity.study.running import Ended, Run, folder_for, status
+from sparsity.trainer.internals import Versioned
 
 Engine = Literal["local", "ray"]
 
 _TENSORBOARD = "pytorch_lightning.loggers.TensorBoardLogger"
-_VERSIONED = ("TensorBoardLogger", "CSVLogger")
+_VERSIONED = [kind.__name__ for kind in get_args(Versioned)]
 
 Resolve = Callable[[Sequence[str]], str]
 """From the arguments of `sparsity fit` to the complete config as YAML; raises `SparsityError` for wrong ones."""

@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from sparsity.analysis.comparison.networks import require_comparable
-from sparsity.analysis.topology.connectivity import connectivity, effective_masks
+from sparsity.analysis.topology.connectivity import connectivity_and_masks
 from sparsity.analysis.topology.density import densities
 from sparsity.errors import SparsityError
 from sparsity.graph.layers import without_parametrisations
@@ -81,7 +81,8 @@ def picture(network: nn.Module, input_shape: Given = None, other: Mapping[str, B
         raise SparsityError(
             f"no layer of {type(network).__name__} takes part in its forward pass; there is nothing to draw"
         )
-    weights, masks, effective = layer_weights(plain), layer_masks(plain), effective_masks(plain, input_shape)
+    weights, masks = layer_weights(plain), layer_masks(plain)
+    connectivity, effective = connectivity_and_masks(plain, input_shape)
     columns, dots, read = _columns(wired, vertices, shape)
     parts = []
     for name in wired:
@@ -90,7 +91,7 @@ def picture(network: nn.Module, input_shape: Given = None, other: Mapping[str, B
     edges = Edges(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
     count = columns[-1].first + columns[-1].dots
     by_dot = partial(np.bincount, minlength=count)
-    counted, connected = densities(plain).layers, connectivity(plain, input_shape).layers
+    counted, connected = densities(plain).layers, connectivity.layers
     alive = np.zeros(count, dtype=bool)
     alive[edges.source] = True  # of values that no layer here makes, those that are read
     for name in wired:

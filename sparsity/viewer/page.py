@@ -10,20 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from sparsity.formatting import percent
 from sparsity.graph.weights import Array, FloatArray
+from sparsity.html import templates
 from sparsity.viewer.picture import NEGATIVE, POSITIVE, Column, Counts, Picture
 
-_TEMPLATES = Environment(
-    loader=PackageLoader("sparsity.viewer"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
+_TEMPLATES = templates("sparsity.viewer")
 
 
 def network_page(pictures: Mapping[str, Picture], image: bytes, title: str) -> str:

@@ -91,14 +91,14 @@ def test_phases_are_named(
     fit(QuietProgressBar(), make_module(), loader, epochs, pruner)
     found = [" ".join(line.split()[:2]) for line in seen]
     assert all(one in found for one in expected)
-    assert any("cut 1 of 2" in line for line in seen)
+    assert any("cut 1 of 2, density" in line for line in seen)
 
 
 def test_words_of_a_phase() -> None:
-    assert Phase("search", 12, 45, (11, 44)).where == "search 12/45"
-    assert Phase("search", 12, 45, (11, 44)).network(0.37) == "cut 11 of 44, density 37 %"
-    assert Phase("epoch", 3, None).where == "epoch 3"
-    assert Phase("epoch", 3, None).network(None) == ""
+    phase = Phase("search", 12, 45, (11, 44))
+    assert (phase.where, phase.cuts_in_words) == ("search 12/45", "cut 11 of 44")
+    phase = Phase("epoch", 3, None)
+    assert (phase.where, phase.cuts_in_words) == ("epoch 3", "")
 
 
 def test_nothing_is_shown_where_nobody_looks(

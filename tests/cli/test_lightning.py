@@ -391,3 +391,10 @@ def test_the_folder_of_another_run_is_never_written_to(sparsity: Any, tmp_path: 
     assert outcome.code == 2
     assert f"{folder} holds another run" in outcome.err
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_from_sparse_weights_is_not_called_dense(sparsity: Any, trained: Path, tmp_path: Path) -> None:
+    weights = ["--model.weights", run_folder(trained) / "checkpoints" / "last.ckpt"]
+    assert sparsity("fit", *QUICK, *weights, "--trainer.default_root_dir", tmp_path / "again").code == 0
+    (place,) = RunFolder(run_folder(tmp_path / "again")).events_folders
+    assert place.name == "masks_kept-seed42"

@@ -26,6 +26,9 @@ from sparsity.seeding import named_generator
 
 Matching = Literal["weights", "activations"]
 
+IMAGES_TO_ALIGN_BY = 1000
+"""How many images are enough to match units by their activations."""
+
 _MOST_ROUNDS = 100
 
 

@@ -81,6 +81,19 @@ def connectivity(network: nn.Module, input_shape: Given = None) -> Connectivity:
     Raises:
         SparsityError: As `effective_masks`.
     """
+    return connectivity_and_masks(network, input_shape)[0]
+
+
+def connectivity_and_masks(network: nn.Module, input_shape: Given = None) -> tuple[Connectivity, dict[str, BoolArray]]:
+    """Both `connectivity` and `effective_masks`, for the price of one.
+
+    Args:
+        network: Any network; left unchanged.
+        input_shape: As in `effective_masks`.
+
+    Raises:
+        SparsityError: As `effective_masks`.
+    """
     found = _Reachability(network, input_shape)
     layers = {}
     for name, mask in found.masks.items():
@@ -99,7 +112,7 @@ def connectivity(network: nn.Module, input_shape: Given = None) -> Connectivity:
     total = sum(layer.effective for layer in layers.values())
     size = sum(mask.size for mask in found.masks.values())
     disconnected = tuple(name for name, layer in layers.items() if not layer.effective)
-    return Connectivity(layers, total, total / max(size, 1), disconnected)
+    return Connectivity(layers, total, total / max(size, 1), disconnected), found.effective
 
 
 class _Reachability:
