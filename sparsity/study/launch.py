@@ -225,8 +225,9 @@ def _follow(runs: Sequence[Run], before: int, due: int, ended: Iterator[Ended], 
         for run, error in ended:
             if error is not None:
                 errors[run.folder] = error
-            write_results(folder, [row for r in runs if (row := run_row(r, errors.get(r.folder)))], axes)
-            said = f"{'failed' if error else 'finished':10}{run.folder.name}{'' if error else _in_words(run_row(run))}"
+            rows = {r.folder: row for r in runs if (row := run_row(r, errors.get(r.folder)))}
+            write_results(folder, list(rows.values()), axes)
+            said = f"{'failed' if error else 'finished':10}{run.folder.name}{_in_words(rows[run.folder])}"
             progress.console.print(said, highlight=False, soft_wrap=True)
             progress.advance(task)
     if not due:
@@ -234,10 +235,10 @@ def _follow(runs: Sequence[Run], before: int, due: int, ended: Iterator[Ended], 
     return errors
 
 
-def _in_words(row: Mapping[str, Any] | None) -> str:
-    """What a run came to, as far as it says."""
-    accuracy = None if row is None else row["test_accuracy_last"] or row["test_accuracy_best"]
-    return "" if row is None or not accuracy else f"  {accuracy:.2%}, {row['seconds']:.0f} s"
+def _in_words(row: Mapping[str, Any]) -> str:
+    """What a run came to; nothing of one that failed."""
+    accuracy = row["test_accuracy_last"] or row["test_accuracy_best"]
+    return f"  {accuracy:.2%}, {row['seconds']:.0f} s" if accuracy else ""
 
 
 def _counts(found: Iterable[str]) -> str:
