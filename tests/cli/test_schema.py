@@ -1,5 +1,6 @@
 """The JSON schemas of configs and studies: what they accept, and what an editor would underline."""
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pytorch_lightning.callbacks import Callback
 
 from sparsity import callbacks
 from sparsity.callbacks import PruningCallback
@@ -69,7 +71,7 @@ def test_mistakes_of_studies_are_found(wrong: dict[str, Any]) -> None:
 
 
 def test_the_schemas_are_those_that_the_command_prints(sparsity: Any) -> None:
-    """But for what other versions of torch and Lightning have; of ours, every pruner with every option."""
+    """But for what other versions of torch and Lightning have; of ours, every class with every option and its help."""
     printed = sparsity("schema")
     assert printed.code == 0, printed.err
     now, there = json.loads(printed.out), FIT.schema
@@ -77,6 +79,11 @@ def test_the_schemas_are_those_that_the_command_prints(sparsity: Any) -> None:
     own = {name for name, cls in vars(callbacks).items() if _is_pruner(cls)}
     assert len(own) >= 14
     assert all(_pruners(now)[name] == _pruners(there)[name] for name in own)  # tests may have made others
+    described, described_there = _described(now), _described(there)
+    assert {cls.__name__ for cls in vars(callbacks).values() if _is_callback(cls)} <= {
+        name.rpartition(".")[2] for name in described_there
+    }
+    assert {name: described.get(name) for name in described_there} == described_there
     studies = json.loads(sparsity("schema", "--of", "study").out)
     ours = {name for name in STUDY.schema["properties"]["set"]["properties"] if not name.startswith("trainer.")}
     assert ours <= studies["properties"]["set"]["properties"].keys()
@@ -84,6 +91,22 @@ def test_the_schemas_are_those_that_the_command_prints(sparsity: Any) -> None:
 
 def _is_pruner(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, PruningCallback) and not value.__abstractmethods__
+
+
+def _is_callback(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Callback) and not inspect.isabstract(value)
+
+
+def _described(schema: dict[str, Any]) -> dict[str, tuple[str, dict[str, str]]]:
+    """Of our classes, what is said of each and of its options."""
+    found = {}
+    for choice in (one for definition in schema["$defs"].values() for one in definition.get("anyOf", [])):
+        name = choice.get("properties", {}).get("class_path", {}).get("enum", [""])[0]
+        if name.startswith("sparsity."):
+            options = choice["properties"].get("init_args", {}).get("properties", {})
+            helps = {option: part.get("description", "") for option, part in options.items()}
+            found[name] = (choice.get("description", ""), helps)
+    return found
 
 
 def _pruners(schema: dict[str, Any]) -> dict[str, list[str]]:
