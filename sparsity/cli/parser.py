@@ -22,6 +22,7 @@ from sparsity.cli.parser_errors import one_sentence
 from sparsity.runs.class_paths import require_classes
 from sparsity.runs.yaml_files import read_ratios_as_text, require_bounded
 from sparsity.trainer.internals import (
+    FewClassesFormatter,
     ParserOfGivenArguments,
     config_loader,
     instantiate,
@@ -45,7 +46,7 @@ class OneSentenceParser(ParserOfGivenArguments):
     """A parser whose errors are one sentence, without pages of usage before it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{"prog": "sparsity", **kwargs})
+        super().__init__(*args, **{"prog": "sparsity", "formatter_class": FewClassesFormatter, **kwargs})
 
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:

@@ -4,14 +4,16 @@ Whatever of Lightning or jsonargparse this project needs beyond their public int
 `sparsity.trainer.lean_loop`, which is only imported with a version that is listed here.
 """
 
+import re
 import warnings
+from argparse import Action
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from inspect import Parameter, isroutine, signature
 from typing import Any
 
 import pytorch_lightning as pl
-from jsonargparse import SUPPRESS, ArgumentParser, Namespace
+from jsonargparse import SUPPRESS, ArgumentParser, DefaultHelpFormatter, Namespace
 from jsonargparse._loaders_dumpers import get_yaml_default_loader
 from pytorch_lightning.__version__ import version
 from pytorch_lightning.callbacks import WeightAveraging
@@ -37,6 +39,22 @@ def use_lean_loop(trainer: pl.Trainer) -> None:
 
         loop = trainer.fit_loop.epoch_loop
         trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, loop.min_steps, loop.max_steps)
+
+
+class FewClassesFormatter(DefaultHelpFormatter):
+    """Help that names our classes alone where more are known than anybody reads, as of all `nn.Module`s there are."""
+
+    MOST_NAMED = 60
+
+    @override
+    def _get_help_string(self, action: Action) -> str:
+        text = super()._get_help_string(action)
+        said, found, listed = text.partition(", known subclasses: ")
+        classes = listed.removesuffix(")").split(", ")
+        if len(classes) <= self.MOST_NAMED:
+            return text
+        own = [name for name in classes if re.fullmatch(r"sparsity\.(callbacks|datamodules|networks)\.\w+", name)]
+        return f"{said}{found}{', '.join(own)}, and any other by its path)"
 
 
 class ParserOfGivenArguments(LightningArgumentParser):

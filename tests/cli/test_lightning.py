@@ -159,6 +159,15 @@ def test_help_of_every_subcommand_names_our_arguments(sparsity: Any, subcommand:
     assert "A DataModule standardizes" not in outcome.out
 
 
+@pytest.mark.parametrize("command", ["show", "fit"])
+def test_help_names_our_networks_and_not_every_module_there_is(sparsity: Any, command: str) -> None:
+    said = sparsity(command, "--help").out
+    assert "sparsity.networks.ResNet20" in said
+    assert "any other by its path" in said
+    assert "torch.nn.Linear" not in said
+    assert "sparsity.networks.resnet.BasicBlock" not in said
+
+
 def test_help_of_a_pruner_explains_its_options(sparsity: Any) -> None:
     outcome = sparsity("fit", "--pruner.help=SynFlow")
     assert "Kept fraction of the maskable weights, in (0, 1]." in " ".join(outcome.out.split())

@@ -25,6 +25,7 @@ from sparsity.graph.operations import (
 from sparsity.masks import Place
 
 Point = Literal["post", "pre", "filters"]
+"""Where a layer is looked at: after its nonlinearity, before it, or through bare weights; see `responses`."""
 
 
 def responses(network: nn.Module, images: Tensor, point: Point = "post") -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from sparsity.graph.units import Member
 from sparsity.graph.weights import Array, BoolArray, FloatArray, Weights, as_weights, layer_masks
 
 Align = Literal["independent", "propagate"]
+"""How units of two networks are matched: each layer by itself, or along the network, inputs in their new order."""
 
 
 @dataclass(frozen=True, eq=False)
