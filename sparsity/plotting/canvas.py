@@ -50,7 +50,7 @@ def line_axes(labels: Mapping[str, str], others: Sequence[Artist] = (), room: fl
     """A figure for one line per name, with a legend of their labels, which also explains `others`."""
     handles: list[Artist] = [
         Line2D([], [], color=look.colour, ls=look.line, marker=look.marker, label=label, gid=of(name))
-        for (name, label), look in zip(labels.items(), looks(), strict=False)
+        for (name, label), look in zip(labels.items(), looks(labels), strict=True)
     ]
     figure = new_figure(WIDTH, 2.75 + room, [*handles, *others])
     axes = figure.subplots()

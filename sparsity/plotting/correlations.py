@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from sparsity.analysis.statistics.correlation import RankCorrelation
 from sparsity.plotting.canvas import clean, new_figure, plain_label
 from sparsity.plotting.marks import mark
-from sparsity.plotting.style import WIDTH, figure_in_style, looks
+from sparsity.plotting.style import WIDTH, figure_in_style, look_of
 
 _ROW = 0.17
 """Inches of a measure."""
@@ -29,7 +29,7 @@ def rank_correlations_figure(found: Sequence[RankCorrelation]) -> Figure:
     figure = new_figure(WIDTH, 0.7 + _ROW * len(rows))
     axes = figure.subplots()
     clean(axes)
-    look = next(looks())
+    look = look_of(0)
     axes.axvline(0, color="0.6", linewidth=0.8)
     for place, one in enumerate(rows):
         axes.plot(one.interval, [place, place], "-", color=look.colour, linewidth=1)

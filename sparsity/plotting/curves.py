@@ -36,7 +36,7 @@ def learning_curves_figure(curves: Mapping[str, Sequence[Mapping[int, float]]], 
     """
     figure, axes = line_axes({name: plain_label(name, 48) for name in curves})
     write = "{:.2%}".format if "accuracy" in label else "{:.4g}".format
-    for number, ((name, runs), look) in enumerate(zip(curves.items(), looks(), strict=False)):
+    for number, ((name, runs), look) in enumerate(zip(curves.items(), looks(curves), strict=True)):
         shared = [epoch for epoch in (runs[0] if runs else ()) if all(epoch in run for run in runs)]
         every = max(1, len(shared) // 10)
         # Markers of different methods at different epochs, or they would hide each other.
@@ -71,7 +71,7 @@ def linear_paths_figure(paths: Mapping[str, LinearPath]) -> Figure:
         paths: By what was done to the second network.
     """
     figure, axes = line_axes({name: plain_label(name, 48) for name in paths})
-    for path, look in zip(paths.values(), looks(), strict=False):
+    for path, look in zip(paths.values(), looks(paths), strict=True):
         every = max(1, len(path.positions) // 10)
         axes.plot(path.positions, path.accuracies, look.line, color=look.colour, marker=look.marker, markevery=every)
     axes.yaxis.set_major_formatter(FuncFormatter(tick_percent))
@@ -94,7 +94,7 @@ def accuracy_density_figure(
     """
     figure, axes = line_axes({name: plain_label(name, 48) for name in points})
     drawn = [_equal_densities(pairs) for pairs in points.values()]
-    for name, groups, look in zip(points, drawn, looks(), strict=False):
+    for name, groups, look in zip(points, drawn, looks(points), strict=True):
         density, accuracy = ([group[:, k].mean() for group in groups] for k in (0, 1))
         spread = [group[:, 1].std(ddof=1) if len(group) > 1 else np.nan for group in groups]
         bars = axes.errorbar(

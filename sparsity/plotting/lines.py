@@ -75,7 +75,7 @@ def _layer_lines(
     layers = merged_layers(values.values())
     ticks = ticks_for(layers, (WIDTH - 0.7) / max(1, len(layers)))
     figure, axes = line_axes(labels, [empty_mark()] if any(empty.values()) else [], ticks.room)
-    for (name, found), look in zip(values.items(), looks(), strict=False):
+    for (name, found), look in zip(values.items(), looks(values), strict=True):
         places = [layers.index(layer) for layer in found]
         size = 4.0 if len(layers) <= 40 else 2.5
         axes.plot(

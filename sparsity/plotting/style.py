@@ -4,7 +4,9 @@ Networks differ in colour (Okabe and Ito's, safe for the colour-blind) and in ma
 nothing is lost in greyscale; for the same reason images use a map that only ever grows lighter.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import wraps
 from typing import Literal, NamedTuple, ParamSpec, TypeVar
 
@@ -97,12 +99,29 @@ def _fix_idle_labels(figure: Figure) -> None:
                 axis.set_label_coords(0, 0)
 
 
-def looks() -> Iterator[Look]:
-    """Looks of one network after the other, without end."""
-    number = 0
-    while True:
-        yield Look(_nth(_COLOURS, number), _nth(_LINES, number), _nth(_MARKERS, number), _nth(_HATCHES, number))
-        number += 1
+_together: ContextVar[tuple[str, ...]] = ContextVar("together", default=())
+
+
+@contextmanager
+def looking_alike(names: Iterable[str]) -> Iterator[None]:
+    """Within it each of these networks looks the same in all figures, also where others of them are missing."""
+    before = _together.set(tuple(names))
+    try:
+        yield
+    finally:
+        _together.reset(before)
+
+
+def looks(names: Iterable[str]) -> list[Look]:
+    """The looks of a figure's networks: by their places within `looking_alike` if all are known there, else here."""
+    own = list(names)
+    order = together if set(own) <= set(together := _together.get()) else own
+    return [look_of(order.index(name)) for name in own]
+
+
+def look_of(number: int) -> Look:
+    """The look of the network at a place, from 0."""
+    return Look(_nth(_COLOURS, number), _nth(_LINES, number), _nth(_MARKERS, number), _nth(_HATCHES, number))
 
 
 def _nth(kinds: tuple[_Kind, ...], number: int) -> _Kind:

@@ -56,7 +56,7 @@ def violin_figure(samples: Mapping[str, Mapping[str, Array]], label: str) -> Fig
             facecolor=tint(look.colour), edgecolor=look.colour, hatch=look.hatch, label=plain_label(name, 40),
             gid=of(name),
         )
-        for name, look in zip(samples, looks(), strict=False)
+        for name, look in zip(samples, looks(samples), strict=True)
     ]  # fmt: skip
     finite = {name: {layer: _finite(sample) for layer, sample in found.items()} for name, found in samples.items()}
     drawn = [sample for found in finite.values() for sample in found.values()]
@@ -73,7 +73,7 @@ def violin_figure(samples: Mapping[str, Mapping[str, Array]], label: str) -> Fig
         axes.set_ylabel(wrapped(label, room))
         _stretch(axes, drawn)
         mark_slots(axes, chunk)
-        for number, ((name, values), look) in enumerate(zip(finite.items(), looks(), strict=False)):
+        for number, ((name, values), look) in enumerate(zip(finite.items(), looks(finite), strict=True)):
             width = 0.84 / len(samples)
             left = -0.42 + (number + 0.5) * width
             places = {layer: place + left for place, layer in enumerate(chunk) if layer in values}

@@ -30,6 +30,7 @@ from sparsity.plotting.catalogue_of_studies import (
     REAL_SIZE_FIGURES,
     Accuracies,
 )
+from sparsity.plotting.style import looking_alike
 from sparsity.report.networks import Repeats, Setting, TrainedNetwork, method_order, setting_labels
 from sparsity.report.properties import Properties, of_whole_networks
 from sparsity.report.significance import ranked
@@ -67,13 +68,25 @@ class Drawing:
 def drawings(
     settings: Mapping[Setting, Repeats], comparisons: Mapping[Setting, Comparison], properties: Properties
 ) -> Iterator[Drawing]:
-    """All figures of a report.
+    """All figures of a report; a method looks the same in all of them.
 
     Args:
         settings: The networks.
         comparisons: Of the settings that have two networks or more.
         properties: Of the settings that have runs enough.
     """
+    methods, coming = method_order(settings), _all_drawings(settings, comparisons, properties)
+    while True:
+        with looking_alike(methods):  # not while whoever asked goes on
+            drawing = next(coming, None)
+        if drawing is None:
+            return
+        yield drawing
+
+
+def _all_drawings(
+    settings: Mapping[Setting, Repeats], comparisons: Mapping[Setting, Comparison], properties: Properties
+) -> Iterator[Drawing]:
     labels = setting_labels(settings)
     architectures = dict.fromkeys(setting.architecture for setting in settings)
     for architecture in architectures:

@@ -120,11 +120,7 @@ def by_setting(runs: Sequence[TrainedNetwork]) -> dict[Setting, Repeats]:
 
 
 def method_order(settings: Mapping[Setting, Repeats]) -> list[str]:
-    """All methods, those in more settings first.
-
-    Thereby a method's place among the methods of a setting, and with it its colour in figures, is as far as possible
-    the same in all settings.
-    """
+    """All methods, those in more settings first."""
     times = Counter(method for repeats in settings.values() for method in repeats)
     return sorted(times, key=lambda method: (-times[method], method))
 

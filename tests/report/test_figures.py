@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.lines import Line2D
 
 from sparsity.analysis.comparison.networks import compare
 from sparsity.interop import save_checkpoint
@@ -97,3 +98,18 @@ def test_the_first_run_of_each_method_is_seen_as_a_network_where_it_is_sparsest(
         save_run(f"version_{number}", method, asked=asked, seed=number)
     found = [d for d in drawn(tmp_path / "runs" / "lightning_logs") if d.spec.section == "networks"]
     assert sorted(drawing.label for drawing in found) == ["Random 3", "SynFlow 1"]
+
+
+def test_a_method_looks_the_same_where_another_is_missing(save_run: SaveRun, tmp_path: Path) -> None:
+    runs = [("A", 0.3), ("A", 0.2), ("B", 0.2), ("B", 0.1), ("C", 0.1), ("C", 0.3)]
+    for number, (method, asked) in enumerate(runs):
+        save_run(f"version_{number}", method, asked=asked, curve={0: 0.5})
+    seen: dict[str, set[str]] = {}
+    for drawing in drawn(tmp_path / "runs" / "lightning_logs"):
+        if drawing.spec.name in ("density", "validation_accuracy", "accuracy"):
+            (legend,) = drawing.figure.legends
+            for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True):
+                assert isinstance(handle, Line2D)
+                seen.setdefault(text.get_text().split()[0], set()).add(str(handle.get_color()))
+    assert [len(colours) for colours in seen.values()] == [1, 1, 1]
+    assert len(set.union(*seen.values())) == 3
