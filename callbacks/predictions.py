@@ -1,6 +1,7 @@
 """What `predict` leaves behind: a row per image as CSV, and the same as tensors."""
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from sparsity.analysis.output import next_folder
-from sparsity.atomic import missing_folders, remove_empty
+from sparsity.atomic import missing_folders, remove_empty, write_new
 from sparsity.errors import SparsityError
 
 
@@ -80,7 +81,7 @@ class PredictionWriter(Callback):
 
 
 def write_predictions(folder: Path, probabilities: Tensor, labels: Tensor | None) -> None:
-    """Write `predictions.csv` and `predictions.pt`.
+    """Write `predictions.csv` and `predictions.pt`, both or none.
 
     Args:
         folder: Without these files.
@@ -94,9 +95,15 @@ def write_predictions(folder: Path, probabilities: Tensor, labels: Tensor | None
         tensors["labels"] = labels
         columns["label"] = labels.tolist()
     columns["predicted"] = predicted.tolist()
-    with (folder / "predictions.csv").open("x", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*columns, *(f"probability_{k}" for k in range(probabilities.shape[1]))])
-        for *row, values in zip(*columns.values(), probabilities.tolist(), strict=True):
-            writer.writerow([*row, *(f"{value:.9g}" for value in values)])
-    torch.save(tensors, folder / "predictions.pt")
+    table, binary = io.StringIO(newline=""), io.BytesIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow([*columns, *(f"probability_{k}" for k in range(probabilities.shape[1]))])
+    for *row, values in zip(*columns.values(), probabilities.tolist(), strict=True):
+        writer.writerow([*row, *(f"{value:.9g}" for value in values)])
+    torch.save(tensors, binary)
+    write_new(folder / "predictions.csv", table.getvalue().encode())
+    try:
+        write_new(folder / "predictions.pt", binary.getbuffer())
+    except BaseException:
+        (folder / "predictions.csv").unlink()
+        raise

@@ -98,3 +98,11 @@ def test_images_without_labels_have_no_column_for_them(tmp_path: Path) -> None:
         "index,predicted,probability_0,probability_1\n0,1,0.25,0.75\n1,0,1,0\n"
     )
     assert set(torch.load(tmp_path / "predictions.pt", weights_only=True)) == {"probabilities", "predicted"}
+
+
+def test_a_table_without_its_tensors_is_not_left_behind(tmp_path: Path) -> None:
+    (tmp_path / "predictions.pt").write_text("somebody else's")
+    with pytest.raises(FileExistsError):
+        write_predictions(tmp_path, torch.rand(3, 2), None)
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.pt"]
+    assert (tmp_path / "predictions.pt").read_text() == "somebody else's"

@@ -198,7 +198,10 @@ def test_interrupted_it_ends_its_runs_and_says_how_to_go_on(study: Any, tmp_path
     with subprocess.Popen(command(file, folder), cwd=ROOT, stderr=subprocess.PIPE, text=True) as running:
         wait_until(lambda: list(folder.glob("runs/1-*/lightning_logs/*/checkpoints/last.ckpt")))
         running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=60)
+        try:
+            _, said = running.communicate(timeout=60)
+        finally:
+            running.kill()  # or this would be waited for, whatever the deadline
     assert running.returncode == 130
     assert "the same command goes on where it was" in said
     locks = [try_lock_to_pass_on(path / ".lock") for path in (folder / "runs").iterdir()]
