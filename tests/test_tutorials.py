@@ -10,7 +10,7 @@ import pytest
 
 from tests.pages import ROOT, SHORT, PageRun, steps
 
-PAGES = sorted((ROOT / "docs/tutorials").glob("*.md"))
+PAGES = sorted(path for folder in ("tutorials", "coming_from") for path in (ROOT / "docs" / folder).glob("*.md"))
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: f"{path.parent.name}/{path.stem}")
