@@ -1,4 +1,4 @@
-"""Every block of the pages that teach: it runs in its order, or the page says why it does not."""
+"""Every block of the pages that teach, and of those for who comes from elsewhere: it runs, or the page says why not."""
 
 import re
 import shutil
