@@ -1,4 +1,4 @@
-"""Every block of the pages that teach: it runs in its order, or the page says why it does not."""
+"""Every block of the pages that teach, and of those for who comes from elsewhere: it runs, or the page says why not."""
 
 import re
 import shutil
@@ -10,7 +10,10 @@ import pytest
 
 from tests.pages import ROOT, SHORT, PageRun, steps
 
-PAGES = [*sorted((ROOT / "docs/tutorials").glob("*.md")), ROOT / "docs/which_pruner.md"]
+PAGES = [
+    *sorted(path for folder in ("tutorials", "coming_from") for path in (ROOT / "docs" / folder).glob("*.md")),
+    ROOT / "docs/which_pruner.md",
+]
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: f"{path.parent.name}/{path.stem}")

@@ -27,6 +27,7 @@ from sparsity.checkpoints.networks import (
     infer_config,
     read_config,
 )
+from sparsity.checkpoints.reading import require_numbers_of
 from sparsity.checkpoints.sizes import resize_to
 from sparsity.errors import SparsityError
 from sparsity.masks import (
@@ -207,7 +208,7 @@ def _least_layers(config: NetworkConfig) -> int:
 
 
 def _require_tensors_of(network: nn.Module, state: State) -> None:
-    """Refuse a state dict whose keys or shapes are not the network's, masks aside.
+    """Refuse a state dict whose keys, shapes or kinds of number are not the network's, masks aside.
 
     Raises:
         SparsityError: Names the first that does not fit.
@@ -223,6 +224,7 @@ def _require_tensors_of(network: nn.Module, state: State) -> None:
             raise SparsityError(
                 f"{key!r} of the {name} must be shaped {list(tensor.shape)}, not {list(state[key].shape)}"
             )
+        require_numbers_of(tensor, key, state[key])
 
 
 def _fill(network: nn.Module, state: State) -> None:

@@ -4,7 +4,7 @@ Both end in a layer's `weight`, zero where it is pruned, with `weight_mask` besi
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -63,6 +63,25 @@ def without_reparametrisation(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if found[name].dim() < 2:
             del found[mask_name]
     return found
+
+
+def require_computed(path: Path, state: Mapping[str, Tensor], names: Collection[str] = ()) -> None:
+    """Refuse what a parametrisation has yet to make weights of: of `torch.ao.pruning`, a file lacks the masks.
+
+    Args:
+        path: The file, for the message.
+        state: What it holds.
+        names: Of the tensors of the network that they are for, which may be parametrised itself.
+
+    Raises:
+        SparsityError: Names the first.
+    """
+    if before := next((key for key in state if "parametrizations." in key and key not in names), None):
+        raise SparsityError(
+            f"{path} was saved with a parametrisation on it ({before}), so its weights are not in it, and no masks of "
+            "torch.ao.pruning; save it after the sparsifier's squash_mask(), or after "
+            "torch.nn.utils.parametrize.remove_parametrizations"
+        )
 
 
 def masks_beside(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sparsity.checkpoints.exported import MARK, file_in, from_texts
 from sparsity.checkpoints.layouts import is_known
-from sparsity.checkpoints.mask_forms import masks_beside, without_reparametrisation
+from sparsity.checkpoints.mask_forms import masks_beside, require_computed, without_reparametrisation
 from sparsity.checkpoints.reading import read_safetensors_file, read_torch_file
 from sparsity.errors import SparsityError
 
@@ -62,7 +62,7 @@ def read_network_file(path: FilePath, names: Collection[str] = ()) -> NetworkFil
 
     Raises:
         SparsityError: If there is no such file, it cannot be read, it holds no tensors by name, or its masks do not
-            fit its tensors.
+            fit its tensors, or its weights are parametrised.
     """
     path = file_in(path)
     content = _content(path)
@@ -80,6 +80,7 @@ def read_network_file(path: FilePath, names: Collection[str] = ()) -> NetworkFil
     prefix = "" if networks else _wrapper(tensors, names)
     notes = [f"{os.fspath(path)}: all names start with {prefix!r}, which is left out"] if prefix else []
     state = networks or _below(prefix, tensors)
+    require_computed(Path(path), state, names)
     if masked := masks_beside(Path(path), state):
         notes.append(f"{os.fspath(path)}: the masks are those in mask.pth beside it")
     return NetworkFile(

@@ -119,3 +119,16 @@ def require_fitting(checkpoint: dict[str, Any], module: nn.Module, path: Path) -
 def shape_in_words(tensor: Tensor | None) -> str:
     """A tensor's shape in a sentence, also of one that is not there."""
     return "missing" if tensor is None else str(list(tensor.shape))
+
+
+def require_numbers_of(expected: Tensor, name: str, found: Tensor) -> None:
+    """Refuse whole numbers or bools in the place of a matrix of weights: they are masks, or quantised.
+
+    Raises:
+        SparsityError: Names the tensor.
+    """
+    if expected.ndim > 1 and expected.is_floating_point() and not found.is_floating_point():
+        raise SparsityError(
+            f"{name} is {found.dtype}, which weights are not; of masks in a file of their own, give the file of the "
+            "weights"
+        )

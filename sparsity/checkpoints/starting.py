@@ -7,7 +7,7 @@ from torch import nn
 
 from sparsity.checkpoints.layouts import translated_for
 from sparsity.checkpoints.network_files import FilePath, read_network_file
-from sparsity.checkpoints.reading import shape_in_words
+from sparsity.checkpoints.reading import require_numbers_of, shape_in_words
 from sparsity.errors import SparsityError
 from sparsity.masks import SUFFIX, add_masks, is_mask_key, mask_keys, masked, remove_masks, set_mask
 
@@ -43,6 +43,7 @@ def load_weights(network: nn.Module, path: FilePath) -> None:
                 f"configured: {key} is {shape_in_words(there)} there and {shape_in_words(here)} here; give a "
                 "checkpoint of the same one"
             )
+        require_numbers_of(here, f"{key} in {os.fspath(path)}", there)
     for key in masks.keys() & found.keys():
         if not ((found[key] == 0) | (found[key] == 1)).all():
             raise SparsityError(f"{os.fspath(path)} is damaged: {key} is no mask, it has values other than 0 and 1")

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.ao.pruning import WeightNormSparsifier
 from torch.nn.utils import prune
+from torch.nn.utils.parametrizations import spectral_norm
 
 from sparsity.checkpoints.starting import load_weights
 from sparsity.errors import SparsityError
@@ -80,6 +82,37 @@ def test_a_mask_of_torchs_that_does_not_fit_is_refused(mask: Tensor, message: st
     torch.save(state, tmp_path / "pruned.pt")
     with pytest.raises(SparsityError, match=message):
         load_network(tmp_path / "pruned.pt")
+
+
+def test_weights_that_a_parametrisation_has_yet_to_make_are_refused(tmp_path: Path) -> None:
+    network = FC((1, 4, 4), 3, depth=2, width=5)
+    sparsifier = WeightNormSparsifier(sparsity_level=0.5)
+    sparsifier.prepare(network, [{"tensor_fqn": "fc1.weight"}])
+    sparsifier.step()
+    torch.save(network.state_dict(), tmp_path / "prepared.pt")
+    expected = r"prepared.pt was saved with a parametrisation on it \(fc1.parametrizations.weight.original\)"
+    plain = FC((1, 4, 4), 3, depth=2, width=5)
+    for read in (load_network, lambda path: load_network(path, network=plain), lambda path: load_weights(plain, path)):
+        with pytest.raises(SparsityError, match=expected):
+            read(tmp_path / "prepared.pt")
+    sparsifier.squash_mask()
+    torch.save(network.state_dict(), tmp_path / "squashed.pt")
+    with pytest.warns(match="has zeros and no masks"):
+        found = masks(load_network(tmp_path / "squashed.pt"))
+    assert torch.equal(found["fc1"], network.get_parameter("fc1.weight") != 0)
+
+
+def test_a_network_that_is_parametrised_itself_is_read(tmp_path: Path) -> None:
+    def parametrised() -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 3), spectral_norm(nn.Linear(3, 2)))
+
+    saved = parametrised()
+    torch.save(saved.state_dict(), tmp_path / "own.pt")
+    fresh = parametrised()
+    add_masks(fresh, exclude=["1"])
+    load_weights(fresh, tmp_path / "own.pt")
+    name = "1.parametrizations.weight.original"
+    assert torch.equal(fresh.get_parameter(name), saved.get_parameter(name))
 
 
 def masked_fc() -> nn.Module:

@@ -96,6 +96,23 @@ def test_masks_beside_a_file_of_another_name_are_nobodys(tmp_path: Path) -> None
     assert all(mask.all() for mask in masks(load_network(tmp_path / "network.pth")).values())
 
 
+def test_masks_alone_are_not_taken_for_weights(tmp_path: Path) -> None:
+    network = LeNet(30, 10)
+    drawn = write_open_lth(network, tmp_path)
+    torch.save({name: mask.int() for name, mask in drawn.items()}, tmp_path / "mask.pth")
+    refused = "fc1.weight.* is torch.int32, which weights are not; of masks in a file of their own, give the file"
+    with pytest.raises(SparsityError, match=refused):
+        load_network(tmp_path / "mask.pth")
+    ours = FC((1, 4, 4), 3, widths=[30, 10])
+    add_masks(ours)
+    before = {name: tensor.clone() for name, tensor in ours.state_dict().items()}
+    named = {f"fc{number}.weight": mask.int() for number, mask in enumerate(drawn.values(), 1)}
+    torch.save({**ours.state_dict(), **named}, tmp_path / "masks.pt")
+    with pytest.raises(SparsityError, match=refused):
+        load_weights(ours, tmp_path / "masks.pt")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in ours.state_dict().items())
+
+
 def test_open_lths_masks_and_weights_start_a_network_of_ours(tmp_path: Path) -> None:
     drawn = write_open_lth(LeNet(30, 10), tmp_path)
     network = FC((1, 4, 4), 3, bias="all", widths=[30, 10])
