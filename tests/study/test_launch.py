@@ -13,8 +13,8 @@ import pytest
 import torch
 import yaml
 
-from sparsity.study.launch import _loggers_in
 from sparsity.study.locks import try_lock_to_pass_on
+from sparsity.study.planning import _loggers_in
 from sparsity.study.starting import CAN_FORK
 
 ROOT = Path(__file__).parent.parent.parent
