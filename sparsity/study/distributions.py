@@ -9,13 +9,17 @@ from typing import Any
 
 from sparsity.errors import SparsityError
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+"""What YAML may take for text, such as 1e-4, and is a number."""
+
 _RANGE = {"low", "high", "log", "step"}
-_LISTED = {
-    "config": "its files are listed",
-    "pruner": "a pruner comes with options of its own, so it is listed",
-    "seed_everything": "seeds are listed, since runs repeat over them and none is better",
+LISTED = {
+    "config": "a file may set anything, also what is drawn",
+    "pruner": "a pruner comes with options of its own",
+    "pruner.density": "accuracies at different densities are not for comparing",
+    "seed_everything": "runs are repeated over seeds, of which none is better",
 }
+"""Axes that have lists, and why."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def read_distribution(where: str, key: str, value: Mapping[Any, Any]) -> Distrib
     Raises:
         SparsityError: If it is no distribution, or the axis is one whose values are listed.
     """
-    if (why := _LISTED.get("seed_everything" if key.rpartition(".")[2] == "seed" else key)) is not None:
+    if (why := LISTED.get("seed_everything" if key.rpartition(".")[2] == "seed" else key)) is not None:
         raise SparsityError(f"{where} draws {key}, but {why}; give a list")
     of = f"the distribution of {key} in {where}"
     if set(value) == {"choices"}:
@@ -151,8 +155,7 @@ def _choices(of: str, values: object) -> tuple[str | float | None, ...]:
 
 
 def _number(of: str, name: str, value: object) -> float:
-    """A number; also one like 1e-4, which YAML takes for text."""
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
+    if isinstance(value, str) and re.fullmatch(NUMBER, value):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or abs(value) >= 2**53:
         raise SparsityError(f"{name} of {of} must be a number, and below 2**53, not {value!r}")

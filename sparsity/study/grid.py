@@ -163,7 +163,7 @@ def _require_dotted_keys(path: Path, settings: Mapping[object, object]) -> None:
 
 def _trials(path: Path, study: Mapping[str, Any], drawn: Mapping[str, Distribution]) -> int:
     """How many runs a search has; 1 where nothing is drawn."""
-    trials = study.get("trials")
+    trials: Any = study.get("trials")
     if drawn and trials is None:
         raise SparsityError(f"{path} draws {min(drawn)} and does not say how often; add trials, such as trials: 20")
     if not drawn and "trials" in study:
