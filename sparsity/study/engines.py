@@ -61,6 +61,9 @@ def in_places(tasks: Sequence[Callable[[Place, Event, Start], T]], jobs: int) ->
             place = free.get()  # there are as many as threads
             try:
                 return task(place, stop, server.start if server else start_anew)
+            except BaseException:
+                stop.set()  # before this thread begins another one
+                raise
             finally:
                 free.put(place)
 

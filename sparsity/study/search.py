@@ -56,11 +56,11 @@ def list_searches(points: Sequence[Point], folder: Path, resolve: Resolve) -> No
         for trial in ended:
             print(f"  {trial.state:12}{trial.folder}")
         to_come = max(0, search.point.trials - len(ended))
+        counts.update(trial.state for trial in ended)
         for state, number in (("interrupted", min(begun, to_come)), ("new", max(0, to_come - begun))):
             counts[state] += number
             if number:
                 print(f"  {state:12}{_many(number, 'trial')}")
-        counts.update(trial.state for trial in ended)
     print(f"{_many(len(searches), 'search')}, {_counts(counts)}")
 
 
@@ -99,7 +99,7 @@ def search(points: Sequence[Point], file: Path, folder: Path, resolve: Resolve, 
         counts = Counter(outcome.state for outcome in outcomes) + Counter({"to come": due})
         print(f"{file.stem}: {_many(len(searches), 'search')}, {_counts(counts)}; in {folder}", flush=True)
         with closing(in_places([searching.do_one] * due, min(jobs, before + due))) as going:
-            follow(going, before + due, before, said)
+            follow((outcome for outcome in going if outcome is not None), before + due, before, said)
     print(best_table(best_rows(searches, outcomes)), end="")
     print(f"{_counts(Counter(outcome.state for outcome in outcomes))}; tables in {folder}")
     print(f"the best with several seeds: python -m sparsity study --config {folder / best_study(file)}")

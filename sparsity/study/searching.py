@@ -6,7 +6,6 @@ from pathlib import Path
 from threading import Event, Lock
 
 from sparsity.atomic import write_atomically
-from sparsity.runs.folder import RunFolder
 from sparsity.runs.planned import write_planned
 from sparsity.study.best import Outcome
 from sparsity.study.judging import Judge, attempt_judged
@@ -48,9 +47,8 @@ class Searching:
         run = Run(self._folder / "runs" / trial.folder, search.point.at(trial.values).axes, "")
         if trial.state == "finished":
             return Outcome(search.name, run, trial.values, "finished", trial.accuracy)
-        newest = newest_session(run.folder)
-        told = None if newest is None else newest.ended_early
-        return Outcome(search.name, run, trial.values, "ended early", reason=told or _BELOW.format(trial.epochs))
+        reason = _given_up_before(run) or _BELOW.format(trial.epochs)
+        return Outcome(search.name, run, trial.values, "ended early", reason=reason)
 
     def write_planned(self) -> None:
         """Write which runs the study has and will have; those to come go by their places in the searches."""
@@ -60,7 +58,7 @@ class Searching:
             names += [*begun, *(f"{search.name}-trial-{k}" for k in range(len(begun), search.point.trials))]
         write_planned(self._folder, map(Path, dict.fromkeys(names)))
 
-    def do_one(self, place: Place, stop: Event, start: Start) -> Outcome:
+    def do_one(self, place: Place, stop: Event, start: Start) -> Outcome | None:
         """Draw values and do their run, or go on with one that was begun.
 
         Args:
@@ -68,14 +66,29 @@ class Searching:
             stop: Once set, the process is ended.
             start: Starts the process.
 
+        Returns:
+            None if it was stopped, and is to go on another time.
+
         Raises:
             SparsityError: If the run left nothing to search by.
         """
+        if stop.is_set():
+            return None
         search, trial, run = self._begin()
         try:
-            judge, before = Judge(self._trials, trial, run), newest_session(run.folder)
+            if reason := _given_up_before(run):
+                return self._end_early(trial, run, reason)
+            judge = Judge(self._trials, trial, run)
             error = None if judge.gives_up() else attempt_judged(run, judge, place, stop, start)
-            return self._conclude(trial, run, judge, error, before)
+            if judge.gives_up():  # perhaps of what was logged last: it must not matter when somebody looked
+                return self._end_early(trial, run, _BELOW.format(judge.epochs))
+            if error is None:
+                accuracy = validation_accuracy(run)
+                self._trials.finish(trial, accuracy)
+                return Outcome(trial.search, run, trial.values, "finished", accuracy)
+            if reason := _given_up_before(run):  # training diverged, which is the values' fault
+                return self._end_early(trial, run, reason)
+            return None if stop.is_set() else Outcome(trial.search, run, trial.values, "failed", reason=error)
         finally:
             with self._lock:
                 self._running[search.name] -= 1
@@ -93,19 +106,15 @@ class Searching:
             self.write_planned()
             return search, trial, run
 
-    def _conclude(self, trial: Trial, run: Run, judge: Judge, error: str | None, before: RunFolder | None) -> Outcome:
+    def _end_early(self, trial: Trial, run: Run, reason: str) -> Outcome:
         newest = newest_session(run.folder)
-        if judge.gives_up():  # perhaps of what was logged last: it must not matter when somebody looked
-            reason = _BELOW.format(judge.epochs)
-            if newest is not None and status(run) != "finished":
-                write_atomically(newest.ended_early_file, f"{reason}\n")
-        elif error is None:
-            accuracy = validation_accuracy(run)
-            self._trials.finish(trial, accuracy)
-            return Outcome(trial.search, run, trial.values, "finished", accuracy)
-        elif newest is None or newest == before or newest.ended_early is None:
-            return Outcome(trial.search, run, trial.values, "failed", reason=error)
-        else:  # training diverged, which is the values' fault
-            reason = newest.ended_early
+        if newest is not None and status(run) != "finished":
+            write_atomically(newest.ended_early_file, f"{reason}\n")
         self._trials.end_early(trial)
         return Outcome(trial.search, run, trial.values, "ended early", reason=reason)
+
+
+def _given_up_before(run: Run) -> str | None:
+    """Why a run was ended early, from here or by itself; None if it was not, or has finished all the same."""
+    newest = newest_session(run.folder)
+    return None if newest is None or status(run) == "finished" else newest.ended_early
