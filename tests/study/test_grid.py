@@ -169,7 +169,7 @@ def test_what_is_no_study_is_refused(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "runs"), [("quick", 12), ("thesis_fc", 45), ("thesis_resnet", 45), ("variants_fc", 36)]
+    ("name", "runs"), [("quick", 12), ("thesis_fc", 45), ("thesis_resnet", 45), ("variants_fc", 36), ("search", 2)]
 )
 def test_the_studies_in_the_tree_have_the_runs_that_they_promise(name: str, runs: int) -> None:
     assert len(read_grid(ROOT / "configs" / "studies" / f"{name}.yaml")) == runs
