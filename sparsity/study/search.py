@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from sparsity.study.best import Outcome, best_rows, best_study, best_table, write_best
@@ -82,6 +83,9 @@ def search(points: Sequence[Point], file: Path, folder: Path, resolve: Resolve, 
     Raises:
         SparsityError: Before anything runs, if a config is wrong, Optuna is not installed, or the folder is taken.
     """
+    shown, folder = folder, folder.absolute()
+    # What is relative is so to a working directory that changes while configs are made complete.
+    points = [replace(point, configs=tuple(path.absolute() for path in point.configs)) for point in points]
     searches = plan_searches(points, folder, resolve)
     Trials.read(folder / JOURNAL, searches)  # before the folder is made, if that is all that can be
     with claimed(folder, file):
@@ -97,12 +101,12 @@ def search(points: Sequence[Point], file: Path, folder: Path, resolve: Resolve, 
         searching.write_planned()
         write_best(folder, file, searches, outcomes)
         counts = Counter(outcome.state for outcome in outcomes) + Counter({"to come": due})
-        print(f"{file.stem}: {_many(len(searches), 'search')}, {_counts(counts)}; in {folder}", flush=True)
+        print(f"{file.stem}: {_many(len(searches), 'search')}, {_counts(counts)}; in {shown}", flush=True)
         with closing(in_places([searching.do_one] * due, min(jobs, before + due))) as going:
             follow((outcome for outcome in going if outcome is not None), before + due, before, said)
     print(best_table(best_rows(searches, outcomes)), end="")
-    print(f"{_counts(Counter(outcome.state for outcome in outcomes))}; tables in {folder}")
-    print(f"the best with several seeds: python -m sparsity study --config {folder / best_study(file)}")
+    print(f"{_counts(Counter(outcome.state for outcome in outcomes))}; tables in {shown}")
+    print(f"the best with several seeds: python -m sparsity study --config {shown / best_study(file)}")
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in failed:
         print(f"failed: {outcome.run.folder.name}: {outcome.reason}", file=sys.stderr)

@@ -13,14 +13,22 @@ from sparsity.study.objective import newest_session, validation_accuracy
 from sparsity.study.places import Place
 from sparsity.study.planning import Resolve, plan
 from sparsity.study.running import Run, status
-from sparsity.study.starting import Start
+from sparsity.study.starting import Process, Start
 from sparsity.study.trials import Search, Trial, Trials
 
 _BELOW = "its validation accuracy was below the median of the others after {} epochs"
 
 
 class Searching:
-    """The searches of a study while they go; all threads may use it."""
+    """The searches of a study while they go; all threads may use it.
+
+    Args:
+        searches: Of the study; the paths of their configs are absolute.
+        trials: Theirs.
+        folder: The study's, an absolute path.
+        resolve: Makes complete configs. It may change the working directory for a moment, in which no thread may look
+            for a relative path and no process may start.
+    """
 
     def __init__(self, searches: Sequence[Search], trials: Trials, folder: Path, resolve: Resolve) -> None:
         self._searches = {search.name: search for search in searches}
@@ -74,12 +82,17 @@ class Searching:
         """
         if stop.is_set():
             return None
+
+        def start_here(arguments: Sequence[str], place: Place, log: int, lock: int) -> Process:
+            with self._lock:
+                return start(arguments, place, log, lock)
+
         search, trial, run = self._begin()
         try:
             if reason := _given_up_before(run):
                 return self._end_early(trial, run, reason)
             judge = Judge(self._trials, trial, run)
-            error = None if judge.gives_up() else attempt_judged(run, judge, place, stop, start)
+            error = None if judge.gives_up() else attempt_judged(run, judge, place, stop, start_here)
             if judge.gives_up():  # perhaps of what was logged last: it must not matter when somebody looked
                 return self._end_early(trial, run, _BELOW.format(judge.epochs))
             if error is None:

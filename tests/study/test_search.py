@@ -6,12 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from sparsity.cli.fit_configs import FitConfigs
+from sparsity.study.grid import read_grid
+from sparsity.study.search import search
 from tests.pages import SHORT, steps
 
 pytest.importorskip("optuna", reason='needs pip install -e ".[search]"')
@@ -174,6 +178,48 @@ def test_what_learns_nothing_or_diverges_ends_early_and_is_no_failure(
     assert sorted(figures(folder)) == sorted(written)
     page = sparsity("report", folder, "--output", tmp_path / "page")
     assert "and it was ended early: training diverged" in page.err
+
+
+def test_a_run_that_fails_is_told_and_tried_again_with_its_values(study: Any, sparsity: Any, tmp_path: Path) -> None:
+    file, folder = study({"model.network.width": {"choices": [0, 20]}}, trials=3), tmp_path / "o"
+    found = sparsity("study", "--config", file, "--output", folder, "--jobs", "1")
+    assert found.code == 1
+    failed = [row for row in table(folder / "results.csv") if row["error"]]
+    assert {row["model.network.width"] for row in failed} == {"0"}
+    assert "FC network needs positive sizes" in failed[0]["error"]
+    assert f"failed: {Path(failed[0]['folder']).name}: " in found.err
+    count = sum("failed" in line for line in found.out.splitlines() if line.startswith("failed"))
+    assert 0 < count < 3
+    dry = sparsity("study", "--config", file, "--output", folder, "--dry_run")
+    assert f"1 search, 3 runs ({3 - count} finished, {count} interrupted)" in dry.out
+
+    again = sparsity("study", "--config", file, "--output", folder, "--jobs", "1")
+    assert again.code == 1
+    assert {row["model.network.width"] for row in table(folder / "results.csv")} == {"0", "20"}
+    assert again.err == found.err
+
+
+def test_a_working_directory_that_changes_while_configs_are_made_complete_moves_nothing(
+    study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does for a moment while a config is read, in which other threads write and start processes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sparsity.study.engines.CAN_FORK", False)  # a fork has the directory of its server
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    complete = FitConfigs().complete
+
+    def slowly(arguments: Sequence[str]) -> str:
+        os.chdir(elsewhere)
+        time.sleep(1)
+        os.chdir(tmp_path)
+        return complete(arguments)
+
+    points = read_grid(Path(study(LR, trials=4).name))
+    assert search(points, Path("small.yaml"), Path("o"), slowly, jobs=2)
+    assert list(elsewhere.iterdir()) == []
+    assert len(table(tmp_path / "o" / "results.csv")) == 4
+    assert yaml.safe_load((tmp_path / "o" / "small_best.yaml").read_text())["config"] == ["../base.yaml"]
 
 
 MISTAKES = [
