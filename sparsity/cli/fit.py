@@ -12,6 +12,7 @@ from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
+from sparsity.atomic import write_atomically
 from sparsity.callbacks import PruningCallback, TopologyAnalysis
 from sparsity.callbacks.samples import known_sample
 from sparsity.checkpoints.reading import read_checkpoint
@@ -75,6 +76,8 @@ class Fit:
             if isinstance(error, OSError) and is_of_the_disk(error):
                 what = error.filename or f"the log in {own[0] if own else runs_folder(self._trainer)}"
                 raise SparsityError(f"{cannot_write(error, what)}; {self._how_to_go_on()}") from error
+            if isinstance(error, NonFiniteError) and own and self._trainer.global_step > 0:
+                write_atomically(RunFolder(own[0]).ended_early_file, f"{error}\n")
             if isinstance(error, NonFiniteError) and (saved := self._last_saved()):
                 raise NonFiniteError(f"{error}; {saved} was saved before") from error
             if lost_another(error):

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from sparsity.cli.fit_configs import FitConfigs
 from sparsity.cli.parser import OneSentenceParser, add_options_of, command_parser
+from sparsity.study.distributions import LISTED, NUMBER
 from sparsity.trainer.internals import options_of
 
 Schema = dict[str, Any]
@@ -19,6 +20,25 @@ _FOREIGN: Schema = {
     "properties": {"class_path": {"type": "string", "pattern": r"^(?!sparsity\.).*\..*"}, "init_args": {}},
     "required": ["class_path"],
     "additionalProperties": False,
+}
+
+_NUMBER: Schema = {"type": ["number", "string"], "pattern": NUMBER}
+_DISTRIBUTION: Schema = {
+    "description": "What values are drawn from.",
+    "anyOf": [
+        {
+            "type": "object",
+            "properties": {"low": _NUMBER, "high": _NUMBER, "log": {"type": "boolean"}, "step": _NUMBER},
+            "required": ["low", "high"],
+            "additionalProperties": False,
+        },
+        {
+            "type": "object",
+            "properties": {"choices": {"type": "array", "minItems": 2}},
+            "required": ["choices"],
+            "additionalProperties": False,
+        },
+    ],
 }
 
 _SCHEDULE: Schema = {
@@ -115,11 +135,14 @@ def study_schema(options: list[str]) -> Schema:
     """
     keys: Schema = {name: {} for name in options if name not in ("help", "config", "print_config")}
     files = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-    axis = {"type": "object", "minProperties": 1, "additionalProperties": {"type": "array", "minItems": 1}}
-    lists = {name: {"type": "array", "minItems": 1} for name in keys}
+    values: Schema = {"type": "array", "minItems": 1}
+    either: Schema = {"anyOf": [values, {"$ref": "#/$defs/drawn"}]}
+    own = {"config": values, **{name: values if name in LISTED else either for name in keys}}
+    axis = {"type": "object", "minProperties": 1, "properties": own, "additionalProperties": either}
     return {
         "$schema": _DRAFT,
-        "description": "A study: a grid of fits.",
+        "description": "A study: a grid of fits, or searches.",
+        "$defs": {"drawn": _DISTRIBUTION},
         "type": "object",
         "additionalProperties": False,
         "properties": {
@@ -127,10 +150,12 @@ def study_schema(options: list[str]) -> Schema:
             "config": {**files, "description": "A base config or several, relative to this file."},
             "set": {"type": ["object", "null"], "description": "The same in all runs, by dotted key.",
                     "properties": keys},
-            "axes": {"type": "array", "items": {**axis, "properties": {"config": {"type": "array"}, **lists}},
-                     "description": "Crossed; several keys in one entry are zipped."},
+            "axes": {"type": "array", "items": axis, "description":
+                     "Lists are crossed, several keys in one entry zipped; from a distribution values are drawn."},
             "exclude": {"type": "array", "items": {"type": "object", "minProperties": 1},
                         "description": "Combinations to leave out, each by some of the axes' values."},
+            "trials": {"type": "integer", "minimum": 1, "description":
+                       "How many runs draw from the distributions, for each combination of the lists."},
         },
     }  # fmt: skip
 

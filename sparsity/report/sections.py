@@ -84,7 +84,7 @@ def notes(settings: Mapping[Setting, Repeats]) -> list[str]:
 
 def reasons(folders: Sequence[Path], left_out: Sequence[LeftOut]) -> list[str]:
     """What the report is not of, and why, a sentence each."""
-    texts = [f"{folder}{_progress(folder)}, and it has not ended: no summary.json" for folder in folders]
+    texts = [f"{folder}{_progress(folder)}, and {_why_unfinished(folder)}" for folder in folders]
     # Most reasons name the place already.
     return texts + [reason if str(path) in reason else f"{path}: {reason}" for path, reason in left_out]
 
@@ -120,6 +120,11 @@ def repeat(settings: Mapping[Setting, Repeats], command: str) -> list[str]:
 def shell(*words: str) -> str:
     """A command line of this program."""
     return shlex.join(["python", "-m", "sparsity", *words])
+
+
+def _why_unfinished(folder: Path) -> str:
+    ended_early = RunFolder(folder).ended_early
+    return "it has not ended: no summary.json" if ended_early is None else f"it was ended early: {ended_early}"
 
 
 def _progress(folder: Path) -> str:

@@ -13,8 +13,9 @@ from sparsity.reproduce.page import Row, page_of
 from sparsity.reproduce.results import Results
 from sparsity.reproduce.targets import Target, groups_of, read_targets
 from sparsity.study.grid import Point, read_grid
-from sparsity.study.launch import Resolve, go_on, plan
+from sparsity.study.launch import go_on
 from sparsity.study.places import cores
+from sparsity.study.planning import Resolve, plan
 from sparsity.study.running import Run, summary
 
 

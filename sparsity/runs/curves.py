@@ -1,6 +1,6 @@
 """Training curves from TensorBoard's event files, over all sessions of a run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 
@@ -8,14 +8,16 @@ from sparsity.diagnosis import one_line
 from sparsity.errors import SparsityError
 from sparsity.runs.folder import RunFolder
 
-CURVES = ("val/accuracy", "train/loss", "dynamics/explored", "dynamics/iou_with_last")
+ACCURACY = "val/accuracy"
+DENSITY = "density/network"
+CURVES = (ACCURACY, "train/loss", "dynamics/explored", "dynamics/iou_with_last", DENSITY)
 
 Curve = Mapping[int, float]
 """Values by the number of epochs trained, from 1, in order."""
 
 
 def read_curves(sessions: Sequence[Path]) -> dict[str, Curve]:
-    """Read what a run logged once per epoch.
+    """Read what a run logged once per epoch, and its density, which is logged when it changes.
 
     Args:
         sessions: Its folders in order, one more for each time it was resumed.
@@ -55,8 +57,22 @@ def _read_events(folder: Path) -> dict[str, Curve]:
     events.Reload()
     tags = events.Tags()["scalars"]
     epochs = {event.step: int(event.value) for event in events.Scalars("epoch")} if "epoch" in tags else {}
-    return {
-        tag: {epochs[event.step] + 1: event.value for event in events.Scalars(tag) if event.step in epochs}
-        for tag in CURVES
-        if tag in tags
-    }
+    logged = {tag: {event.step: event.value for event in events.Scalars(tag)} for tag in CURVES if tag in tags}
+    if DENSITY in logged:
+        logged[DENSITY] = held(logged[DENSITY], epochs)
+    return {tag: {epochs[s] + 1: value for s, value in found.items() if s in epochs} for tag, found in logged.items()}
+
+
+def held(changes: Mapping[int, float], steps: Iterable[int]) -> dict[int, float]:
+    """A number at the ends of epochs that is logged when it changes.
+
+    Args:
+        changes: By the number of steps trained.
+        steps: The last one of each epoch, counted from 0.
+    """
+    found = {}
+    for step in steps:
+        known = [changed for changed in changes if changed <= step + 1]
+        if known:
+            found[step] = changes[max(known)]
+    return found

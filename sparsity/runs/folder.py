@@ -44,6 +44,19 @@ class RunFolder:
         return self.path / SUMMARY
 
     @property
+    def ended_early_file(self) -> Path:
+        """Why it was given up before its end, a sentence, if it was."""
+        return self.path / "ended_early.txt"
+
+    @property
+    def ended_early(self) -> str | None:
+        """Why it was given up before its end; None if it was not, or nobody can read it."""
+        try:
+            return self.ended_early_file.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError):
+            return None
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of its checkpoints."""
         return self.path / CHECKPOINTS

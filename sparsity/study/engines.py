@@ -5,19 +5,21 @@ import math
 import os
 import sys
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
 from sparsity.errors import SparsityError
 from sparsity.study.mps import shared_gpus
 from sparsity.study.places import Place, places
 from sparsity.study.running import Ended, Run, attempt
-from sparsity.study.starting import CAN_FORK, ForkServer, start_anew
+from sparsity.study.starting import CAN_FORK, ForkServer, Start, start_anew
+
+T = TypeVar("T")
 
 
 def run_locally(runs: Sequence[Run], jobs: int) -> Generator[Ended, None, None]:
@@ -30,23 +32,44 @@ def run_locally(runs: Sequence[Run], jobs: int) -> Generator[Ended, None, None]:
     Yields:
         Runs as they end. If this is closed or interrupted, the processes are ended.
     """
+
+    def task(run: Run) -> Callable[[Place, Event, Start], Ended]:
+        return lambda place, stop, start: attempt(run, place, stop, start)
+
+    return in_places([task(run) for run in runs], jobs)
+
+
+def in_places(tasks: Sequence[Callable[[Place, Event, Start], T]], jobs: int) -> Generator[T, None, None]:
+    """Do tasks that start processes side by side, each in its share of this machine.
+
+    Args:
+        tasks: In the order in which they are begun, each in a thread. They are given where their processes run, what is
+            set once these are to end, and what starts them.
+        jobs: How many at a time, at least 1.
+
+    Yields:
+        What tasks return, as they end. If this is closed or interrupted, they are told to end.
+    """
     stop, free = Event(), SimpleQueue[Place]()
     with ExitStack() as stack:
         own = stack.enter_context(shared_gpus(places(jobs)))
         for place in own:
             free.put(place)
-        server = stack.enter_context(ForkServer(own[0])) if CAN_FORK and runs else None
+        server = stack.enter_context(ForkServer(own[0])) if CAN_FORK and tasks else None
 
-        def in_a_place(run: Run) -> Ended:
+        def in_a_place(task: Callable[[Place, Event, Start], T]) -> T:
             place = free.get()  # there are as many as threads
             try:
-                return attempt(run, place, stop, server.start if server else start_anew)
+                return task(place, stop, server.start if server else start_anew)
+            except BaseException:
+                stop.set()  # before this thread begins another one
+                raise
             finally:
                 free.put(place)
 
         pool = stack.enter_context(ThreadPoolExecutor(jobs))
         try:
-            for ended in as_completed([pool.submit(in_a_place, run) for run in runs]):
+            for ended in as_completed([pool.submit(in_a_place, task) for task in tasks]):
                 yield ended.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

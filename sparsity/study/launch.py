@@ -2,35 +2,26 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
-import yaml
-from filelock import FileLock
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from sparsity.atomic import folders_taken_back, write_atomically
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.runs.planned import write_planned
+from sparsity.study.claims import claimed
 from sparsity.study.engines import run_locally, run_on_ray
-from sparsity.study.grid import Point, read_grid
-from sparsity.study.locks import try_lock
+from sparsity.study.grid import read_grid
 from sparsity.study.places import cores
-from sparsity.study.results import run_row, seed_means, summary_table, write_results
-from sparsity.study.running import Ended, Run, folder_for, status
-from sparsity.trainer.internals import Versioned
+from sparsity.study.planning import Resolve, plan
+from sparsity.study.progress import follow
+from sparsity.study.results import Row, run_row, seed_means, summary_table, write_results
+from sparsity.study.running import Ended, Run, status
+from sparsity.study.search import list_searches, search
 
 Engine = Literal["local", "ray"]
-
-_TENSORBOARD = "pytorch_lightning.loggers.TensorBoardLogger"
-_VERSIONED = [kind.__name__ for kind in get_args(Versioned)]
-
-Resolve = Callable[[Sequence[str]], str]
-"""From the arguments of `sparsity fit` to the complete config as YAML; raises `SparsityError` for wrong ones."""
 
 
 def study(
@@ -63,6 +54,14 @@ def study(
     file = Path(config)
     points = read_grid(file)
     folder = Path(output) if output is not None else Path("studies") / file.stem
+    if any(point.drawn for point in points):
+        if engine == "ray":
+            raise SparsityError(f"{file} is searched, which is done on one machine; leave --engine ray out")
+        if dry_run:
+            list_searches(points, folder, resolve)
+        elif not search(points, file, folder, resolve, jobs or default_jobs()):
+            sys.exit(1)
+        return
     runs = plan(points, folder, resolve)
     if dry_run:
         found = [status(run) for run in runs]
@@ -109,130 +108,41 @@ def go_on(
     found = {run.folder: status(run) for run in runs}
     due = [run for run in runs if found[run.folder] != "finished" and (only is None or run.folder in only)]
     before = sum(name == "finished" for name in found.values())
-    is_new = not (folder.is_dir() and any(folder.iterdir()))
-    with folders_taken_back(folder):
-        lock = _claim(folder, file)
-        try:
-            write_planned(folder, [run.folder for run in runs])
-            print(f"{file.stem}: {_counts(found.values())}; in {folder}", flush=True)
-            if engine == "local":
-                # Of all runs: also the last ones to go on get no more threads, and so the same results.
-                ended = run_locally(due, min(jobs or torch.cuda.device_count() or cores(), len(runs)))
-            else:
-                ended = run_on_ray(due, jobs, address)
-            with closing(ended):
-                errors = _follow(runs, before, len(due), ended if due else iter(()), folder)
-        except KeyboardInterrupt:
-            text = f"interrupted; the same command goes on where it was. Results so far are in {folder}"
-            print(text, file=sys.stderr)
-            sys.exit(130)
-        except BaseException:
-            if is_new and not (folder / "runs").exists():  # no run has begun
-                lock.release()
-                for written in folder.iterdir():
-                    written.unlink()
-            raise
-        finally:
-            lock.release()
+    axes = list(runs[0].axes)
+    errors: dict[Path, str] = {}
+
+    def written() -> dict[Path, Row]:
+        rows = {run.folder: row for run in runs if (row := run_row(run, errors.get(run.folder)))}
+        write_results(folder, list(rows.values()), axes)
+        return rows
+
+    def said(ended: Ended) -> str:
+        run, error = ended
+        if error is not None:
+            errors[run.folder] = error
+        return f"{'failed' if error else 'finished':10}{run.folder.name}{_in_words(written()[run.folder])}"
+
+    with claimed(folder, file):
+        write_planned(folder, [run.folder for run in runs])
+        print(f"{file.stem}: {_counts(found.values())}; in {folder}", flush=True)
+        if not due:
+            written()
+            return errors
+        if engine == "local":
+            # Of all runs: also the last ones to go on get no more threads, and so the same results.
+            going = run_locally(due, min(jobs or default_jobs(), len(runs)))
+        else:
+            going = run_on_ray(due, jobs, address)
+        with closing(going):
+            follow(going, before + len(due), before, said)
     for run_path, line in errors.items():
         print(f"failed: {run_path.name}: {line}", file=sys.stderr)
     return errors
 
 
-def plan(points: Iterable[Point], folder: Path, resolve: Resolve) -> list[Run]:
-    """Complete configs and folders of all runs; equal configs are one run.
-
-    Raises:
-        SparsityError: If a config is wrong; says of which run.
-    """
-    runs: dict[Path, Run] = {}
-    for point in points:
-        try:
-            config = yaml.safe_load(resolve(point.arguments))
-        except SparsityError as error:
-            raise SparsityError(f"the run {point.label} cannot be: {error}") from error
-        _require_ordinary_folders(config["trainer"], point.label)
-        config |= {"test_after_fit": True}
-        config["trainer"]["default_root_dir"] = None
-        # The folder's name is made of everything but the folder itself.
-        own = folder_for(folder / "runs", point.label, yaml.safe_dump(config))
-        config["trainer"]["default_root_dir"] = str(own)
-        config["trainer"]["logger"] = _loggers_in(own, config["trainer"].get("logger"))
-        runs.setdefault(own, Run(own, point.axes, yaml.safe_dump(config, sort_keys=False)))
-    return list(runs.values())
-
-
-def _require_ordinary_folders(trainer: Mapping[str, Any], label: str) -> None:
-    """Refuse a run that would not leave its results where the study looks for them."""
-    if trainer.get("logger") is False:
-        raise SparsityError(f"the run {label} sets trainer.logger false, and tables are made of logs; leave it out")
-    for key in ("fast_dev_run", "barebones"):
-        if trainer.get(key):
-            raise SparsityError(f"the run {label} sets trainer.{key}, with which there are no results; leave it out")
-
-
-def _loggers_in(folder: Path, given: Any) -> Any:
-    """A run's loggers, of which those that write folders of versions do so in its own; one of TensorBoard's at least.
-
-    Args:
-        folder: The run's.
-        given: As `trainer.logger` in a config: null or true for Lightning's own, one, or a list.
-    """
-    if given in (None, True):
-        return given
-    loggers = [dict(one) for one in (given if isinstance(given, list) else [given])]
-    own = {"save_dir": str(folder), "name": "lightning_logs", "version": None}
-    for logger in loggers:
-        if logger["class_path"].rpartition(".")[2] in _VERSIONED:
-            logger["init_args"] = {**logger.get("init_args", {}), **own}
-    if not any(logger["class_path"] == _TENSORBOARD for logger in loggers):
-        loggers.insert(0, {"class_path": _TENSORBOARD, "init_args": own})
-    return loggers
-
-
-def _claim(folder: Path, file: Path) -> FileLock:
-    """Make the folder this study's, for as long as the process lives."""
-    name = folder / "study.name"
-    if folder.is_dir() and not name.is_file() and any(path.name != ".lock" for path in folder.iterdir()):
-        raise SparsityError(f"{folder} holds something else than a study; give another --output")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = try_lock(folder / ".lock")
-    except OSError as error:
-        raise SparsityError(f"cannot write to {folder}: {error.strerror}; give another --output") from error
-    if lock is None:
-        raise SparsityError(f"a study is running in {folder}; wait for it, or give another --output")
-    if name.is_file() and name.read_text(encoding="utf-8").strip() != file.stem:
-        lock.release()
-        raise SparsityError(
-            f"{folder} is of the study {name.read_text(encoding='utf-8').strip()!r}; give another --output"
-        )
-    write_atomically(name, f"{file.stem}\n")
-    write_atomically(folder / "study.yaml", file.read_text(encoding="utf-8"))
-    return lock
-
-
-def _follow(runs: Sequence[Run], before: int, due: int, ended: Iterator[Ended], folder: Path) -> dict[Path, str]:
-    """Show progress and write results as runs end; the last lines of those that failed, by folder."""
-    axes = list(runs[0].axes)
-    errors: dict[Path, str] = {}
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left:"),
-        TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(), transient=True) as progress:
-        task = progress.add_task("runs", total=before + due, completed=before)
-        for run, error in ended:
-            if error is not None:
-                errors[run.folder] = error
-            rows = {r.folder: row for r in runs if (row := run_row(r, errors.get(r.folder)))}
-            write_results(folder, list(rows.values()), axes)
-            said = f"{'failed' if error else 'finished':10}{run.folder.name}{_in_words(rows[run.folder])}"
-            progress.console.print(said, highlight=False, soft_wrap=True)
-            progress.advance(task)
-    if not due:
-        write_results(folder, [row for run in runs if (row := run_row(run))], axes)
-    return errors
+def default_jobs() -> int:
+    """As many runs at a time as there are GPUs, else cores."""
+    return torch.cuda.device_count() or cores()
 
 
 def _in_words(row: Mapping[str, Any]) -> str:

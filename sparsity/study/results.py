@@ -11,7 +11,7 @@ from sparsity.formatting import NOTHING, csv_table, markdown_table, percent
 from sparsity.study.running import Run, summary
 
 SEED = "seed_everything"
-_COLUMNS = (
+COLUMNS = (
     "method", "density_asked", "density", "kept", "test_accuracy_best", "test_accuracy_last", "epochs", "seconds",
     "flops_effective", "flops_dense", "git_commit", "folder", "error",
 )  # fmt: skip
@@ -34,7 +34,7 @@ def run_row(run: Run, error: str | None = None) -> Row | None:
         return None
     accuracies = {f"test_accuracy_{name}": value for name, value in (found or {}).get("test_accuracy", {}).items()}
     values = {"folder": str(run.folder), **(found or {}), **accuracies, "error": None if found else error}
-    return {**run.axes, **{column: values.get(column) for column in _COLUMNS}}
+    return {**run.axes, **{column: values.get(column) for column in COLUMNS}}
 
 
 def seed_means(rows: Sequence[Row], axes: Sequence[str]) -> list[Row]:
@@ -70,7 +70,7 @@ def write_results(folder: Path, rows: Sequence[Row], axes: Sequence[str]) -> Non
         axes: The study's, in order.
     """
     means = seed_means(rows, axes)
-    write_atomically(folder / "results.csv", csv_table([*axes, *_COLUMNS], rows))
+    write_atomically(folder / "results.csv", csv_table([*axes, *COLUMNS], rows))
     write_atomically(folder / "summary.csv", csv_table(list(means[0]) if means else [], means))
     write_atomically(folder / "summary.md", summary_table(means, axes))
 

@@ -36,7 +36,7 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "study": (
         ["study", "--config", "study.yaml"],
-        ["sparsity.study.launch.try_lock", "sparsity.study.launch.write_planned", "sparsity.study.launch.run_locally"],
+        ["sparsity.study.claims.try_lock", "sparsity.study.launch.write_planned", "sparsity.study.launch.run_locally"],
     ),
     "predict": (PREDICT, ["sparsity.callbacks.predictions.write_predictions"]),
 }

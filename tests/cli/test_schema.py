@@ -65,9 +65,41 @@ def test_what_a_fit_takes_is_not_underlined(right: dict[str, Any]) -> None:
     assert [error.message for error in FIT.iter_errors(right)] == []
 
 
-@pytest.mark.parametrize("wrong", [{"axis": []}, {"axes": {"pruner": ["Random"]}}, {"axes": [{"pruner": "Random"}]}])
+DRAWN = {"low": 0.0001, "high": 0.1, "log": True}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"axis": []},
+        {"axes": {"pruner": ["Random"]}},
+        {"axes": [{"pruner": "Random"}]},
+        {"axes": [{"model.optimizer.lr": {**DRAWN, "max": 1}}]},
+        {"axes": [{"model.optimizer.lr": {"low": "little", "high": 1}}]},
+        {"axes": [{"model.optimizer.lr": {"low": 1}}]},
+        {"axes": [{"model.network.width": {"choices": [50]}}]},
+        {"axes": [{"pruner": {"choices": ["SET", "RigL"]}}]},
+        {"axes": [{"seed_everything": DRAWN}]},
+        {"axes": [{"config": DRAWN}]},
+        {"trials": 0},
+        {"trials": "many"},
+    ],
+)
 def test_mistakes_of_studies_are_found(wrong: dict[str, Any]) -> None:
     assert list(STUDY.iter_errors(wrong))
+
+
+@pytest.mark.parametrize(
+    "axis",
+    [
+        {"model.optimizer.lr": DRAWN},
+        {"model.optimizer.lr": {"low": "1e-4", "high": "1e-1", "log": True}},
+        {"model.network.width": {"low": 50, "high": 400, "step": 50}},
+        {"model.optimizer": {"choices": ["SGD", "Adam"]}},
+    ],
+)
+def test_a_study_that_searches_is_not_underlined(axis: dict[str, Any]) -> None:
+    assert [error.message for error in STUDY.iter_errors({"trials": 20, "axes": [axis]})] == []
 
 
 def test_the_schemas_are_those_that_the_command_prints(sparsity: Any) -> None:
@@ -87,6 +119,8 @@ def test_the_schemas_are_those_that_the_command_prints(sparsity: Any) -> None:
     studies = json.loads(sparsity("schema", "--of", "study").out)
     ours = {name for name in STUDY.schema["properties"]["set"]["properties"] if not name.startswith("trainer.")}
     assert ours <= studies["properties"]["set"]["properties"].keys()
+    assert studies["$defs"] == STUDY.schema["$defs"]
+    assert studies["properties"]["trials"] == STUDY.schema["properties"]["trials"]
 
 
 def _is_pruner(value: object) -> bool:

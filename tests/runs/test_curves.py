@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsity.runs.curves import read_curves, stitched
+from sparsity.runs.curves import held, read_curves, stitched
 
 curves = st.dictionaries(st.integers(1, 50), st.floats(0, 1)).map(lambda curve: dict(sorted(curve.items())))
 
@@ -42,3 +42,19 @@ def test_a_file_that_was_cut_off_gives_what_is_whole(save_run: Callable[..., Pat
     (events,) = folder.glob("events.out.tfevents.*")
     events.write_bytes(events.read_bytes()[:-5])
     assert read_curves([folder]) == {"val/accuracy": pytest.approx({1: 0.25, 2: 0.5})}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({0: 1.0}, {9: 1.0, 19: 1.0}),
+        ({0: 1.0, 10: 0.5}, {9: 0.5, 19: 0.5}),  # logged at the end of the epoch's last step
+        ({0: 1.0, 11: 0.5}, {9: 1.0, 19: 0.5}),
+        ({11: 0.5, 15: 0.25}, {19: 0.25}),
+        ({}, {}),
+    ],
+)
+def test_a_number_that_is_logged_when_it_changes_holds_until_then(
+    changes: dict[int, float], expected: dict[int, float]
+) -> None:
+    assert held(changes, [9, 19]) == expected

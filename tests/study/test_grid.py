@@ -5,9 +5,13 @@ import pytest
 import yaml
 
 from sparsity.errors import SparsityError
+from sparsity.study.distributions import Range
 from sparsity.study.grid import read_grid
 
 ROOT = Path(__file__).parent.parent.parent
+
+
+DRAWN = {"lr": {"low": 0.001, "high": 1.0, "log": True}}
 
 
 @pytest.fixture
@@ -103,6 +107,16 @@ def test_values_that_are_the_same_in_short_are_written_in_full(write: Any) -> No
         ({"axes": [{"a": [1]}, {"a": [2]}]}, "the axis 'a' twice"),
         ({"axes": [{"a": [1]}], "exclude": [{"b": 1}]}, "no combination of values of its axes"),
         ({"axes": [{"a": [1]}], "exclude": [{"a": 1}]}, "excludes all of its runs"),
+        ({"axes": [DRAWN]}, "draws lr and does not say how often; add trials"),
+        ({"axes": [DRAWN], "trials": 0}, "trials of .* must be a whole number of at least 1, not 0"),
+        ({"axes": [DRAWN], "trials": 2.5}, "whole number of at least 1, not 2.5"),
+        ({"axes": [DRAWN], "trials": True}, "whole number of at least 1, not True"),
+        ({"axes": [{"a": [1]}], "trials": 3}, "has trials, and no axis with a distribution"),
+        ({"axes": [{**DRAWN, "a": [1]}], "trials": 3}, "a distribution beside other keys in the entry"),
+        ({"axes": [{**DRAWN, "a": {"low": 1, "high": 2}}], "trials": 3}, "give it an entry of its own"),
+        ({"axes": [DRAWN, {"lr": [1]}], "trials": 3}, "the axis 'lr' twice"),
+        ({"axes": [DRAWN, {"a": [1]}], "trials": 3, "exclude": [{"lr": 1}]}, "excludes values of lr, which are drawn"),
+        ({"axes": [{"seed_everything": {"low": 1, "high": 5}}], "trials": 3}, "draws seed_everything, but"),
         ({"config": "nowhere.yaml"}, "nowhere.yaml, which does not exist"),
         ({"axes": [{"config": ["nowhere.yaml"]}]}, "nowhere.yaml, which does not exist"),
     ],
@@ -112,6 +126,37 @@ def test_a_mistake_in_the_file_is_one_sentence(write: Any, content: dict[str, An
     with pytest.raises(SparsityError, match=message) as caught:
         read_grid(write(**content))
     assert "\n" not in str(caught.value)
+
+
+def test_each_combination_of_the_lists_is_a_search_with_axes_in_their_order(write: Any) -> None:
+    axes = [{"pruner": ["SynFlow", "SNIP"]}, DRAWN, {"seed_everything": [1, 2]}]
+    points = read_grid(write(axes=axes, trials=7))
+    assert [point.label for point in points] == ["SynFlow-1", "SynFlow-2", "SNIP-1", "SNIP-2"]
+    assert list(points[0].axes) == ["pruner", "lr", "seed_everything"]
+    assert [(point.trials, point.drawn) for point in points] == [(7, {"lr": Range(0.001, 1.0, log=True)})] * 4
+    assert "lr" not in points[0].settings
+
+
+def test_values_that_were_drawn_make_a_run_of_a_search(write: Any) -> None:
+    (search,) = read_grid(write(axes=[DRAWN, {"pruner": ["SNIP"]}], trials=7))
+    run = search.at({"lr": 0.003162})
+    assert run.label == "0.003162-SNIP"
+    assert run.arguments == ["--pruner", "SNIP", "--lr", "0.003162"]
+    assert (run.trials, run.drawn) == (1, {})
+
+
+def test_a_search_is_tried_at_both_ends_and_at_every_choice(write: Any) -> None:
+    axes = [DRAWN, {"width": {"low": 50, "high": 200, "step": 50}}, {"depth": {"choices": [3, 4, 5]}}]
+    (search,) = read_grid(write(axes=axes, trials=7))
+    probes = [tuple(point.settings.values()) for point in search.probes]
+    assert probes == [(0.001, 50, 3), (1.0, 200, 4), (0.001, 50, 5)]
+
+
+def test_a_dense_run_has_no_use_for_what_is_drawn_for_pruners(write: Any) -> None:
+    axes = [{"pruner": [None, "SET"]}, {"pruner.rate": {"low": 0.1, "high": 0.5}}]
+    dense, sparse = read_grid(write(axes=axes, trials=7))
+    assert (dense.trials, dense.drawn, dense.axes["pruner.rate"], dense.label) == (1, {}, "none", "none-none")
+    assert (sparse.trials, sparse.label) == (7, "SET")
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1", "just words"])
@@ -124,7 +169,7 @@ def test_what_is_no_study_is_refused(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "runs"), [("quick", 12), ("thesis_fc", 45), ("thesis_resnet", 45), ("variants_fc", 36)]
+    ("name", "runs"), [("quick", 12), ("thesis_fc", 45), ("thesis_resnet", 45), ("variants_fc", 36), ("search", 2)]
 )
 def test_the_studies_in_the_tree_have_the_runs_that_they_promise(name: str, runs: int) -> None:
     assert len(read_grid(ROOT / "configs" / "studies" / f"{name}.yaml")) == runs

@@ -13,7 +13,6 @@ import pytest
 import torch
 import yaml
 
-from sparsity.study.launch import _loggers_in
 from sparsity.study.locks import try_lock_to_pass_on
 from sparsity.study.starting import CAN_FORK
 
@@ -94,25 +93,6 @@ MISTAKES = [
     ({"trainer.logger": [False]}, "sets trainer.logger false, and tables are made of logs"),
     ({"trainer.fast_dev_run": [True]}, "sets trainer.fast_dev_run, with which there are no results"),
 ]
-
-
-CSV = {"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": {"save_dir": "elsewhere", "prefix": "x"}}
-MLFLOW = {"class_path": "pytorch_lightning.loggers.MLFlowLogger", "init_args": {"save_dir": "shared"}}
-TENSORBOARD = {"class_path": "pytorch_lightning.loggers.TensorBoardLogger", "init_args": {"save_dir": "elsewhere"}}
-OWN = {"save_dir": "run", "name": "lightning_logs", "version": None}
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        (None, None),
-        (True, True),
-        (TENSORBOARD, [{**TENSORBOARD, "init_args": OWN}]),
-        ([MLFLOW, CSV], [{**TENSORBOARD, "init_args": OWN}, MLFLOW, {**CSV, "init_args": {"prefix": "x", **OWN}}]),
-    ],
-)
-def test_loggers_write_into_the_run_s_folder_and_one_is_tensorboard_s(given: Any, expected: Any) -> None:
-    assert _loggers_in(Path("run"), given) == expected
 
 
 @pytest.mark.parametrize(("axis", "message"), MISTAKES)
