@@ -101,9 +101,10 @@ def modularity(adjacency: scipy.sparse.csr_array, labels: IntArray) -> float:
 
 
 def communities(adjacency: scipy.sparse.csr_array) -> IntArray:
-    """Communities by Newman's leading eigenvectors: cut in two by signs, as long as modularity rises.
+    """Communities by Newman's leading eigenvectors: components, cut in two by signs as long as modularity rises.
 
-    Not the best ones, which nobody finds in reasonable time, but the same in every run.
+    No community of the highest modularity spans two components, and eigenvectors of several at once are any mixture of
+    each one's. Not the best ones, which nobody finds in reasonable time, but the same in every run.
 
     Args:
         adjacency: As in `modularity`.
@@ -112,8 +113,9 @@ def communities(adjacency: scipy.sparse.csr_array) -> IntArray:
         `[vertices]`, from 0.
     """
     degrees: FloatArray = np.asarray(adjacency.sum(axis=1), dtype=np.float64).ravel()
-    labels = np.zeros(adjacency.shape[0], dtype=np.intp)
-    waiting, count = [0], 1
+    components, found = connected_components(adjacency, directed=False)
+    labels, count = found.astype(np.intp), int(components)
+    waiting = list(range(count))
     while waiting:
         community = waiting.pop()
         members = np.flatnonzero(labels == community)

@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy.sparse.csgraph import connected_components
 from torch import nn
 
 from sparsity.analysis import Spectrum, degrees, gini, spectrum, unit_matrix
@@ -173,3 +176,13 @@ def test_everything_stands_in_the_tables() -> None:
     assert sum(row["path_share"] for row in units if row["layer"] == "fc2") == pytest.approx(1)
     assert whole["log10_paths"] == found.graph.paths.log10_count
     assert whole["components"] == found.graph.whole.components
+
+
+@given(seed=st.integers(0, 10_000), vertices=st.integers(4, 30))
+def test_no_community_spans_two_components(seed: int, vertices: int) -> None:
+    half = np.triu(np.random.default_rng(seed).random((vertices, vertices)) < 1.2 / vertices, 1)
+    linked = scipy.sparse.csr_array((half | half.T).astype(float))
+    assume(linked.nnz)
+    _, component = connected_components(linked, directed=False)
+    found = communities(linked)
+    assert all(len(set(component[found == label])) == 1 for label in set(found))
