@@ -64,7 +64,8 @@ def of_adjacency(weighted: scipy.sparse.csr_array) -> WholeGraph:
     Args:
         weighted: `[vertices, vertices]`, symmetric, not negative, zero diagonal.
     """
-    linked = np.flatnonzero((weighted != 0).sum(axis=1))
+    entries = weighted.tocoo()
+    linked = np.unique(entries.row[entries.data != 0])
     if not linked.size:
         nan = float("nan")
         return WholeGraph(0, nan, 0.0, 0.0, nan, 0)
