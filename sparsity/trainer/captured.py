@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
+
+from sparsity.trainer.internals import has_global_hooks
 
 Record = Callable[[Callable[[], None]], Callable[[], Any]]
 """Runs something a few times, as a recording of it that can be replayed."""
@@ -108,7 +109,7 @@ class CapturedStep:
         parameters = (p for m in self._modules for p in m._parameters.values() if p is not None)
         return (
             any(self._hooks)
-            or _has_any_global_hook()  # type: ignore[no-untyped-call]
+            or has_global_hooks()
             or any(p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters)
         )
 

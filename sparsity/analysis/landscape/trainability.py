@@ -132,7 +132,8 @@ def _output(network: nn.Module, image: Tensor) -> Tensor:
 def _rows(output: Tensor, inputs: list[Tensor]) -> Iterator[tuple[Tensor, ...]]:
     """The derivatives of each number of an output."""
     for number in range(len(output)):
-        yield torch.autograd.grad(output[number], inputs, retain_graph=True, allow_unused=True, materialize_grads=True)
+        rows = torch.autograd.grad(output[number], inputs, retain_graph=True, allow_unused=True, materialize_grads=True)
+        yield tuple(row.detach() for row in rows)  # in PyTorch 2.6 the zeros of what is unused want a gradient
 
 
 def _rounding(network: nn.Module) -> float:
