@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
-
-from sparsity.trainer.internals import has_global_hooks
+from torch.nn.modules import module
 
 Record = Callable[[Callable[[], None]], Callable[[], Any]]
 """Runs something a few times, as a recording of it that can be replayed."""
@@ -153,3 +152,9 @@ class CapturedStep:
         outputs = self._compute(*self._inputs)
         outputs[0].backward()  # type: ignore[no-untyped-call]
         self._outputs = tuple(output.detach() for output in outputs)
+
+
+def has_global_hooks() -> bool:
+    """Whether something is called in the forward or backward passes of all modules there are."""
+    passes = ("forward_pre", "forward", "backward_pre", "backward")
+    return any(getattr(module, f"_global_{name}_hooks") for name in passes)

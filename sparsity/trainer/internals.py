@@ -20,7 +20,6 @@ from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, _get_module_type, _InstantiatorFn
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import CombinedLoader
-from torch.nn.modules import module
 from typing_extensions import override
 
 Versioned = TensorBoardLogger | CSVLogger
@@ -192,9 +191,3 @@ def has_started(logger: Versioned) -> bool:
 def averages_buffers(averaging: WeightAveraging) -> bool:
     """Whether a callback averages buffers beside weights."""
     return averaging._use_buffers
-
-
-def has_global_hooks() -> bool:
-    """Whether something is called in the forward or backward passes of all modules there are."""
-    passes = ("forward_pre", "forward", "backward_pre", "backward")
-    return any(getattr(module, f"_global_{name}_hooks") for name in passes)

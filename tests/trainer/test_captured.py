@@ -13,13 +13,14 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules import module
 
 from sparsity.callbacks import SynFlow
 from sparsity.classifier import SparseClassifier
 from sparsity.datamodules import Digits
 from sparsity.networks import ResNet
 from sparsity.trainer import lean_loop
-from sparsity.trainer.captured import CapturedStep
+from sparsity.trainer.captured import CapturedStep, has_global_hooks
 from sparsity.trainer.internals import use_lean_loop
 from tests.trainer.test_lean_loop import RUNS, Recorder, _fit
 
@@ -204,3 +205,20 @@ def test_a_step_with_more_in_it_than_callbacks_is_not_captured_and_that_is_said(
     assert [m for m in caplog.messages if "captured" in m] == [
         "capture: steps are not captured as a graph, since more than callbacks takes part in a step"
     ]
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        module.register_module_forward_pre_hook,
+        module.register_module_forward_hook,
+        module.register_module_full_backward_pre_hook,
+        module.register_module_full_backward_hook,
+    ],
+)
+def test_hooks_of_all_modules_are_seen(register: Callable[..., Any]) -> None:
+    assert not has_global_hooks()
+    handle = register(lambda *_: None)
+    assert has_global_hooks()
+    handle.remove()
+    assert not has_global_hooks()
