@@ -51,7 +51,7 @@ def path_sum(
         return PathSum(log10(found), {n: torch.zeros_like(w) for n, w in zip(shares_of, weights, strict=True)})
     gradients = torch.autograd.grad(found.tensor, weights, allow_unused=True, materialize_grads=True)
     whole = found.tensor.detach()
-    shares = {n: (w.detach() * g / whole) for n, w, g in zip(shares_of, weights, gradients, strict=True)}
+    shares = {n: (w.detach() * g.detach() / whole) for n, w, g in zip(shares_of, weights, gradients, strict=True)}
     return PathSum(log10(found), shares)
 
 

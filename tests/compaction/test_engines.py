@@ -119,7 +119,11 @@ def test_onnx_runtime_has_as_many_threads_as_torch(onnx_runtime: Any, monkeypatc
             "Calls cannot be exported: the",
         ),
         (nn.Conv1d(3, 2, 1).double(), r"ONNX Runtime cannot run the network: .*NOT_IMPLEMENTED.* Conv\("),
-        (last_step().double(), "ONNX Runtime cannot run the network: .*LSTM operator does not support double"),
+        pytest.param(
+            last_step().double(),
+            "ONNX Runtime cannot run the network: .*LSTM operator does not support double",
+            marks=pytest.mark.skipif(torch.__version__.startswith("2.6."), reason="PyTorch 2.6 writes LSTMs out"),
+        ),
     ],
     ids=["no operation", "no kernel", "no kernel in a pass"],
 )
