@@ -68,6 +68,9 @@ def training_batches(trainer: pl.Trainer) -> Iterator[Iterator[Any]]:
 @contextmanager
 def _looking_at(trainer: pl.Trainer) -> Iterator[Iterator[Any]]:
     loader = training_loader(trainer)
+    if loader is None:  # limit_train_batches is 0
+        yield iter(())
+        return
     with peeking(loader):
         batches = iter(loader)
         yield (batch for batch, *_ in batches) if isinstance(loader, CombinedLoader) else batches

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, cast, get_args
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, StochasticWeightAveraging, WeightAveraging
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from typing_extensions import override
@@ -278,8 +279,25 @@ class PruningCallback(KeepMasks, ABC):
             raise SparsityError(
                 f"the checkpoint is of a run with pattern {there}, and this one has {self.parsed_pattern}; use the same"
             )
+        if (asked := state_dict.get("density", self.density)) != self.density:
+            raise SparsityError(
+                f"the checkpoint is of a run with density {asked:g}, and this one asks for {self.density:g}; use the "
+                "same, or load its weights without ckpt_path to prune them anew"
+            )
         self._names = state_dict["layers"]
         self._kept_at_start = state_dict["kept_at_start"]
+
+    @override
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        states = checkpoint.get("callbacks", {})
+        others = [key for key, state in states.items() if isinstance(state, Mapping) and "kept_at_start" in state]
+        if trainer.state.fn == TrainerFn.FITTING and others and self.state_key not in states:
+            raise SparsityError(
+                f"the checkpoint is of a run with the pruner {others[0]}, and this one has {type(self).__name__}; use "
+                "the same, or load its weights without ckpt_path to prune them anew"
+            )
 
     def commit_mask(self, trainer: pl.Trainer, mask: Mask, rescale: bool = False) -> None:
         """Prune to the final mask, or to what an ablation makes of it.

@@ -124,9 +124,26 @@ class ImageDataModule(Augmented):
             self.seed = seed if self.trainer is None else self.trainer.strategy.broadcast(seed)
             self._position = self._restarted = None
         if stage in (None, "fit", "validate") and self._train is None:
-            self._split(*self.read(train=True))
+            self._split(*self._read_checked(train=True))
         if stage in (None, "test", "predict") and self._test is None:
-            self._test = InMemoryImages(*self.read(train=False))
+            self._test = InMemoryImages(*self._read_checked(train=False))
+
+    def _read_checked(self, train: bool) -> tuple[Tensor, Tensor]:
+        """What `read` gives, if it is what `read` is to give: all else would be trained on in silence."""
+        images, labels = self.read(train)
+        name = f"{type(self).__name__}.read"
+        if images.dtype != torch.uint8:
+            raise SparsityError(f"{name} must give images as uint8, from 0 to 255, not {images.dtype}")
+        if tuple(images.shape[1:]) != tuple(self.input_shape):
+            raise SparsityError(
+                f"{name} must give images shaped [samples, {', '.join(map(str, self.input_shape))}], as its "
+                f"input_shape says, not {list(images.shape)}"
+            )
+        if labels.shape[:1] != images.shape[:1]:
+            raise SparsityError(f"{name} must give a label for every image, not {len(labels)} for {len(images)}")
+        if labels.is_floating_point():
+            raise SparsityError(f"{name} must give labels as class indices, int64, not {labels.dtype}")
+        return images, labels
 
     def _split(self, images: Tensor, labels: Tensor) -> None:
         name, found = type(self).__name__, len(labels)

@@ -77,7 +77,7 @@ def exported_safetensors(network: nn.Module, config: NetworkConfig | None) -> by
         from safetensors.torch import save
     except ImportError:
         raise SparsityError(
-            "the package safetensors, which writes this format, is not installed; run pip install 'sparsity[export]'"
+            "the package safetensors, which writes this format, is not installed; run pip install -e '.[export]'"
         ) from None
     tensors, texts = with_texts(network.state_dict(), config)
     return save({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, texts)

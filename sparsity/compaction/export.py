@@ -29,7 +29,7 @@ def require_packages(format: Format) -> None:
     """
     if missing := [name for name in _NEEDED[format] if find_spec(name) is None]:
         raise SparsityError(
-            f"the format {format} needs {' and '.join(missing)}, not installed here; run pip install 'sparsity[export]'"
+            f"the format {format} needs {' and '.join(missing)}, not installed here; run pip install -e '.[export]'"
         )
 
 

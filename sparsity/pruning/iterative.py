@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor, nn
 
-from sparsity.errors import SparsityError
+from sparsity.errors import SparsityError, require_whole_number
 from sparsity.forward.passes import on_copies
 from sparsity.masks import kept, masked_weights, masks, set_mask, sizes
 from sparsity.pruning.allocation import LayerDensities, allocate
@@ -46,8 +46,10 @@ def iterative_masks(
         were pruned.
 
     Raises:
-        SparsityError: If the density cannot be reached, see `keep_highest` and `allocate`.
+        SparsityError: If the density cannot be reached, see `keep_highest` and `allocate`, there are no iterations, or
+            the saliency is not one of every masked layer.
     """
+    require_whole_number("iterations", iterations, at_least=1)
     start = kept(network)
     weights = masked_weights(network).values()
     found: dict[str, Tensor] = {}
@@ -57,11 +59,31 @@ def iterative_masks(
             if found:
                 set_mask(network, found)
             count = scheduled_count(network, step, iterations, density, schedule, allocation, start)
-            selection = selector(saliency(network), count, masks(network), min_kept)
+            selection = selector(_of_every_layer(saliency(network), network), count, masks(network), min_kept)
             found = selection.masks
             for name, lot in selection.by_lot.items():
                 by_lot[name] = lot | by_lot[name] if name in by_lot else lot
     return Selection(found, {name: lot & found[name] for name, lot in by_lot.items()})
+
+
+def _of_every_layer(saliency: Saliency, network: nn.Module) -> Saliency:
+    """A saliency, if it has a number for every weight that is masked: a layer that is left out would stay as it is."""
+    if not isinstance(saliency, Mapping):
+        raise SparsityError(
+            f"a saliency is a tensor for every masked layer, by the layer's name, not a {type(saliency).__name__}"
+        )
+    weights = masked_weights(network)
+    if unknown := next((name for name in saliency if name not in weights), None):
+        raise SparsityError(f"the saliency has {unknown!r}, which is no masked layer; leave it out")
+    for name, weight in weights.items():
+        if name not in saliency:
+            raise SparsityError(f"the saliency has nothing for the layer {name!r}; score it, or exclude the layer")
+        if saliency[name].shape != weight.shape:
+            raise SparsityError(
+                f"the saliency of the layer {name!r} must be shaped like its weight, {list(weight.shape)}, not "
+                f"{list(saliency[name].shape)}"
+            )
+    return saliency
 
 
 def prune_iteratively(

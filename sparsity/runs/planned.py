@@ -20,10 +20,10 @@ def write_planned(folder: Path, runs: Iterable[Path]) -> None:
 
 
 def not_begun(folders: Iterable[Path]) -> Iterator[tuple[Path, str]]:
-    """Studies at or below some folders that have runs which nobody has begun.
+    """Studies at or below some folders that have runs which nobody has begun, and runs that failed before they began.
 
     Yields:
-        The study's folder, and in a sentence how far it is.
+        The study's or the run's folder, and in a sentence how far it is.
     """
     for file in sorted({path for folder in folders for path in folder.rglob(_FILE)}):
         try:
@@ -31,5 +31,9 @@ def not_begun(folders: Iterable[Path]) -> Iterator[tuple[Path, str]]:
         except (OSError, ValueError):
             yield file.parent, f"{file} is damaged, so how many runs the study has is not known"
             continue
-        if missing := [name for name in planned if not (file.parent / _RUNS / Path(name).name).is_dir()]:
+        folders = [file.parent / _RUNS / Path(name).name for name in planned]
+        if missing := [run for run in folders if not run.is_dir()]:
             yield file.parent, f"the study is not done: {len(missing)} of its {len(planned)} runs have not begun"
+        for run in folders:
+            if run.is_dir() and not any(run.glob("lightning_logs/*")):
+                yield run, f"{run} has left nothing: it failed at the start, which its log.txt tells, or has just begun"

@@ -1,6 +1,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -200,3 +201,28 @@ def test_a_mask_that_is_found_at_once_is_written_once(
     look = Look()
     make_trainer(look, pruner(0.3), max_epochs=1).fit(make_module(), loader)
     assert look.after == [before + 1 for before in look.before]
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (SynFlow(density=0.2), "with density 0.5, and this one asks for 0.2; use the same"),
+        (Magnitude(density=0.5), "with the pruner SynFlow, and this one has Magnitude; use the same"),
+    ],
+    ids=["density", "pruner"],
+)
+def test_a_fit_does_not_go_on_as_another_one(
+    make_module: Any, loader: DataLoader[Any], make_trainer: Any, tmp_path: Path, other: PruningCallback, message: str
+) -> None:
+    first = make_trainer(SynFlow(density=0.5), max_epochs=1)
+    first.fit(make_module(), loader)
+    first.save_checkpoint(tmp_path / "one.ckpt")
+    again = make_trainer(other, max_epochs=2)
+    with pytest.raises(SparsityError, match=message):
+        again.fit(make_module(), loader, ckpt_path=tmp_path / "one.ckpt")
+
+
+def test_without_a_batch_to_look_at_a_fit_says_so(make_module: Any, loader: DataLoader[Any], make_trainer: Any) -> None:
+    trainer = make_trainer(SynFlow(density=0.5), max_epochs=1, limit_train_batches=0)
+    with pytest.raises(SparsityError, match="have no batch"):
+        trainer.fit(make_module(), loader)

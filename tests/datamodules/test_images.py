@@ -245,3 +245,23 @@ def test_the_global_random_state_is_left_alone_by_a_whole_fit(
     state = torch.get_rng_state()
     trainer(max_epochs=2).fit(module, datamodule=data)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (torch.rand(20, 1, 28, 28), torch.zeros(20, dtype=torch.int64), "must give images as uint8, from 0 to 255"),
+        (torch.zeros(20, 28, 28, dtype=torch.uint8), torch.zeros(20, dtype=torch.int64), r"\[samples, 1, 28, 28\]"),
+        (torch.zeros(20, 1, 28, 28, dtype=torch.uint8), torch.zeros(15, dtype=torch.int64), "not 15 for 20"),
+        (torch.zeros(20, 1, 28, 28, dtype=torch.uint8), torch.zeros(20), "labels as class indices, int64"),
+    ],
+    ids=["not bytes", "no channel", "too few labels", "labels that are no indices"],
+)
+@pytest.mark.parametrize("stage", ["fit", "test"])
+def test_what_read_must_not_give_is_refused(images: Any, labels: Any, message: str, stage: str) -> None:
+    class Own(Digits):
+        def read(self, train: bool) -> tuple[torch.Tensor, torch.Tensor]:
+            return images, labels
+
+    with pytest.raises(SparsityError, match=message):
+        Own(val_size=5).setup(stage)

@@ -1,4 +1,5 @@
 import copy
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune
 
+from sparsity.errors import SparsityError
 from sparsity.masks import add_masks, kept, masked, masks, set_mask, sizes
 from sparsity.networks import FC, ResNet, ResNet20, ResNet110
 from sparsity.pruning.allocation import Allocation
@@ -208,3 +210,35 @@ def test_finding_masks_touches_no_network(architecture: str, iterations: int) ->
         assert tensor.equal(values)
     prune_iteratively(other, SynapticFlow(other, shape), 0.2, iterations)
     assert all(mask.equal(found.masks[name]) for name, mask in masks(other).items())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda found: {name: found[name] for name in found if name != "fc2"}, "has nothing for the layer 'fc2'"),
+        (lambda found: {**found, "fc9": found["fc1"]}, "has 'fc9', which is no masked layer"),
+        (
+            lambda found: {**found, "fc2": found["fc2"][:1]},
+            r"'fc2' must be shaped like its weight, \[8, 8\], not \[1, 8\]",
+        ),
+        (lambda found: list(found.values()), "a saliency is a tensor for every masked layer.*not a list"),
+        (lambda found: None, "not a NoneType"),
+    ],
+    ids=["missing", "unknown", "shape", "list", "nothing"],
+)
+def test_a_saliency_that_is_not_one_of_every_layer_is_refused(
+    change: Callable[[Saliency], Saliency], message: str
+) -> None:
+    network = FC((6,), num_classes=3, depth=3, width=8)
+    add_masks(network)
+    with pytest.raises(SparsityError, match=message):
+        prune_iteratively(network, lambda network: change(magnitude_saliency(network)), density=0.1)
+    assert kept(network) == sizes(network)
+
+
+@pytest.mark.parametrize("iterations", [0, -1])
+def test_no_iterations_are_refused(iterations: int) -> None:
+    network = FC((6,), num_classes=3, depth=3, width=8)
+    add_masks(network)
+    with pytest.raises(SparsityError, match="iterations must be"):
+        prune_iteratively(network, magnitude_saliency, density=0.1, iterations=iterations)

@@ -141,9 +141,10 @@ def test_a_study_that_is_half_done_says_so(save_run: SaveRun, tmp_path: Path) ->
     save_run("version_0")
     (tmp_path / "study" / "runs" / "one").mkdir(parents=True)
     write_planned(tmp_path / "study", [tmp_path / "study" / "runs" / name for name in ("one", "two", "three")])
-    ((path, reason),) = find_sources([str(tmp_path)], "best").left_out
-    assert path == tmp_path / "study"
-    assert reason == "the study is not done: 2 of its 3 runs have not begun"
+    (study, failed) = find_sources([str(tmp_path)], "best").left_out
+    assert study == (tmp_path / "study", "the study is not done: 2 of its 3 runs have not begun")
+    assert failed.path == tmp_path / "study" / "runs" / "one"
+    assert "has left nothing: it failed at the start, which its log.txt tells" in failed.reason
 
 
 def test_of_two_reports_that_start_at_once_one_gets_the_folder(
