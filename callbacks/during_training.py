@@ -111,7 +111,10 @@ class PruneDuringTraining(PruningCallback):
     def _make_plan(self, trainer: pl.Trainer) -> "Plan":
         name, total = type(self).__name__, trainer.estimated_stepping_batches
         if total == float("inf") or total < 1:
-            raise SparsityError(f"{name} needs to know the length of the run; set trainer.max_epochs or max_steps")
+            raise SparsityError(
+                f"{name} needs to know the length of the run; set trainer.max_steps, or max_epochs where training data "
+                "have a length"
+            )
         steps = int(total)
         first, last = round(self.start * steps), min(round(self.stop * steps), steps - 1)
         if last <= first:

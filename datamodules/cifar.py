@@ -74,7 +74,7 @@ class CIFAR10(DownloadedImages):
         if self.verify and hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
             raise SparsityError(
                 f"{name}: {path} is not the official file (its MD5 differs); get it again, "
-                "or load what is there with verify: false"
+                "or load what is there with verify: false (--data.verify false)"
             )
         return images_and_labels(name, path, content, self.input_shape, self.label_key, self.num_classes)
 

@@ -194,6 +194,8 @@ def _named(verb: str, places: Mapping[str, Place], patterns: Collection[str]) ->
     Raises:
         SparsityError: If a pattern fits none.
     """
+    if isinstance(patterns, str):
+        raise SparsityError(f"what to {verb} is a list of names, such as [{patterns!r}], not a text")
     found: dict[str, Place] = {}
     for pattern in patterns:
         fitting = _fitting(pattern, places)

@@ -132,6 +132,11 @@ def test_a_network_without_linear_or_convolution_is_refused() -> None:
         add_masks(nn.Sequential(nn.BatchNorm2d(3), nn.ReLU()))
 
 
+def test_a_name_in_the_place_of_a_list_of_names_is_refused() -> None:
+    with pytest.raises(SparsityError, match=r"what to exclude is a list of names, such as \['0'\], not a text"):
+        add_masks(nn.Sequential(nn.Linear(2, 2)), exclude="0")
+
+
 def test_excluding_an_unknown_layer_is_refused() -> None:
     with pytest.raises(SparsityError, match="cannot exclude 'head'"):
         add_masks(nn.Sequential(nn.Linear(2, 2)), exclude=["head"])
