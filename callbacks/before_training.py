@@ -256,6 +256,11 @@ class MaskFrom(PruneBeforeTraining):
         super().check(network)
 
     @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.density = state_dict["density"]  # the mask is not read again where a fit goes on
+        super().load_state_dict(state_dict)
+
+    @override
     def count(self, network: nn.Module, *_: Any, **__: Any) -> int:
         return sum(int(m.sum()) for m in self._mask.values())
 

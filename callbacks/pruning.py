@@ -276,28 +276,18 @@ class PruningCallback(KeepMasks, ABC):
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if (there := state_dict.get("pattern", "weight")) != str(self.parsed_pattern):
-            raise SparsityError(
-                f"the checkpoint is of a run with pattern {there}, and this one has {self.parsed_pattern}; use the same"
-            )
+            raise _of_another_run(f"pattern {there}", str(self.parsed_pattern))
         if (asked := state_dict.get("density", self.density)) != self.density:
-            raise SparsityError(
-                f"the checkpoint is of a run with density {asked:g}, and this one asks for {self.density:g}; use the "
-                "same, or load its weights without ckpt_path to prune them anew"
-            )
+            raise _of_another_run(f"density {asked:g}", f"{self.density:g}")
         self._names = state_dict["layers"]
         self._kept_at_start = state_dict["kept_at_start"]
 
     @override
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: Any) -> None:
         states = checkpoint.get("callbacks", {})
         others = [key for key, state in states.items() if isinstance(state, Mapping) and "kept_at_start" in state]
         if trainer.state.fn == TrainerFn.FITTING and others and self.state_key not in states:
-            raise SparsityError(
-                f"the checkpoint is of a run with the pruner {others[0]}, and this one has {type(self).__name__}; use "
-                "the same, or load its weights without ckpt_path to prune them anew"
-            )
+            raise _of_another_run(f"the pruner {others[0]}", type(self).__name__)
 
     def commit_mask(self, trainer: pl.Trainer, mask: Mask, rescale: bool = False) -> None:
         """Prune to the final mask, or to what an ablation makes of it.
@@ -402,3 +392,8 @@ def _require_training(trainer: pl.Trainer, network: nn.Module, pruner: str) -> N
             "does not train (requires_grad is False, or no optimizer has it); let it train, or exclude it: "
             "add_masks(network, exclude=[...]), model.exclude on the command line"
         )
+
+
+def _of_another_run(there: str, here: str) -> SparsityError:
+    told = f"the checkpoint is of a run with {there}, and this one has {here}; use the same"
+    return SparsityError(f"{told}, or load its weights without ckpt_path to prune them anew")

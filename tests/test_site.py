@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser import browser as browser
 from tests.pages import ROOT
 
 if TYPE_CHECKING:

@@ -206,7 +206,7 @@ def test_a_mask_that_is_found_at_once_is_written_once(
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (SynFlow(density=0.2), "with density 0.5, and this one asks for 0.2; use the same"),
+        (SynFlow(density=0.2), "with density 0.5, and this one has 0.2; use the same"),
         (Magnitude(density=0.5), "with the pruner SynFlow, and this one has Magnitude; use the same"),
     ],
     ids=["density", "pruner"],

@@ -414,7 +414,7 @@ def test_data_without_an_end_that_lack_a_class_are_given_up(make_module: Any, ma
 
 
 def test_data_without_an_end_need_a_length_for_a_plan(make_module: Any, make_trainer: Any) -> None:
-    with pytest.raises(SparsityError, match=r"set trainer.max_epochs or max_steps"):
+    with pytest.raises(SparsityError, match=r"set trainer.max_steps, or max_epochs where"):
         make_trainer(RigL(0.5), max_epochs=1).fit(make_module(), DataLoader(Endless(), batch_size=8))
 
 

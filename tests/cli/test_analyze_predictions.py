@@ -78,5 +78,5 @@ def test_images_that_are_no_whole_numbers_are_not_corrupted() -> None:
             images, labels = super().read(train)
             return images.float(), labels
 
-    with pytest.raises(SparsityError, match="corruptions are of images of whole numbers from 0 to 255"):
+    with pytest.raises(SparsityError, match="must give images as uint8, from 0 to 255"):
         read_test_pixels(Floats())
