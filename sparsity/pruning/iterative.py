@@ -51,28 +51,27 @@ def iterative_masks(
     """
     require_whole_number("iterations", iterations, at_least=1)
     start = kept(network)
-    weights = masked_weights(network).values()
+    weights = masked_weights(network)
     found: dict[str, Tensor] = {}
     by_lot: dict[str, Tensor] = {}
-    with on_copies([*weights, *masks(network).values()]):
+    with on_copies([*weights.values(), *masks(network).values()]):
         for step in track(range(1, iterations + 1)):
             if found:
                 set_mask(network, found)
             count = scheduled_count(network, step, iterations, density, schedule, allocation, start)
-            selection = selector(_of_every_layer(saliency(network), network), count, masks(network), min_kept)
+            selection = selector(_of_every_layer(saliency(network), weights), count, masks(network), min_kept)
             found = selection.masks
             for name, lot in selection.by_lot.items():
                 by_lot[name] = lot | by_lot[name] if name in by_lot else lot
     return Selection(found, {name: lot & found[name] for name, lot in by_lot.items()})
 
 
-def _of_every_layer(saliency: Saliency, network: nn.Module) -> Saliency:
+def _of_every_layer(saliency: Saliency, weights: Mapping[str, Tensor]) -> Saliency:
     """A saliency, if it has a number for every weight that is masked: a layer that is left out would stay as it is."""
     if not isinstance(saliency, Mapping):
         raise SparsityError(
             f"a saliency is a tensor for every masked layer, by the layer's name, not a {type(saliency).__name__}"
         )
-    weights = masked_weights(network)
     if unknown := next((name for name in saliency if name not in weights), None):
         raise SparsityError(f"the saliency has {unknown!r}, which is no masked layer; leave it out")
     for name, weight in weights.items():

@@ -11,7 +11,7 @@ from sparsity.analysis.statistics.verdict import Verdict
 from sparsity.formatting import listed, percent
 from sparsity.report.networks import Repeats, Setting, setting_labels
 from sparsity.report.significance import verdicts_of
-from sparsity.report.tables import OFF
+from sparsity.runs.summary import is_reached
 
 
 class Failure(NamedTuple):
@@ -93,7 +93,7 @@ def failures(settings: Mapping[Setting, Repeats]) -> list[Failure]:
         for method, runs in repeats.items():
             for run in runs:
                 densities = run.topology.densities
-                if abs(densities.density / (run.source.asked or setting.density) - 1) > OFF:
+                if not is_reached(densities.density, run.source.asked or setting.density):
                     found.append(Failure(method, labels[setting], f"kept {percent(densities.density)}"))
                 if densities.collapsed:
                     found.append(Failure(method, labels[setting], f"nothing in {listed(densities.collapsed)}"))

@@ -11,6 +11,7 @@ from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.topology.network import Topology
 from sparsity.formatting import NOTHING, mean_and_deviation, number, percent, percents
 from sparsity.report.networks import Repeats, Setting, TrainedNetwork
+from sparsity.runs.summary import OFF, is_reached
 
 
 class Whose(NamedTuple):
@@ -41,10 +42,6 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[str]]
     words: Sequence[str]
     whose: Sequence[Whose] = ()
-
-
-OFF = 0.01
-"""A density further from what was asked than this share of it is worth a sentence."""
 
 
 def results_table(settings: Mapping[Setting, Repeats]) -> Table:
@@ -174,7 +171,7 @@ def asked_and_reached(settings: Mapping[Setting, Repeats]) -> str:
     """Which methods kept another share of the weights than they were asked to."""
     runs = [run for repeats in settings.values() for same in repeats.values() for run in same]
     asked = [run for run in runs if run.source.asked is not None]
-    off = [run for run in asked if abs(_reached(run) / run.source.asked - 1) > OFF]  # type: ignore[operator]
+    off = [run for run in asked if not is_reached(_reached(run), run.source.asked)]  # type: ignore[arg-type]
     if off:
         listed = "; ".join(f"{run.name}: {percent(_reached(run))}, not {percent(run.source.asked)}" for run in off)
         return f"{len(off)} of {len(asked)} runs did not reach the density they were asked for: {listed}."

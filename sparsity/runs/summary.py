@@ -26,6 +26,10 @@ _COUNTS = ("kept", "weights", "flops_dense", "flops_effective", "epochs", "secon
 _TEXTS = ("git_commit", "float32_products")
 
 
+OFF = 0.01
+"""A density further from what was asked than this share of it is worth a sentence, and is not there yet."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
     """The results of a run; what an older version did not write is None or empty.
@@ -141,6 +145,11 @@ class RunSummary:
             f"({self.kept:,} of {self.weights:,} weights){clause}; test accuracy {tested or 'not measured'}; "
             f"log in {None if folder is None else folder.path}"
         )
+
+
+def is_reached(density: float, asked: float) -> bool:
+    """Whether a density is what was asked for, to the share `OFF` of it."""
+    return abs(density / asked - 1) <= OFF
 
 
 def unpruned(kept: int, weights: int) -> str:

@@ -10,10 +10,8 @@ from sparsity.checkpoints.reading import read_torch_file
 from sparsity.errors import SparsityError
 from sparsity.runs.curves import ACCURACY, DENSITY, Curve, read_curves
 from sparsity.runs.folder import RunFolder, runs_below
+from sparsity.runs.summary import is_reached
 from sparsity.study.running import Run
-
-_OFF = 0.01
-"""A density further from what was asked than this share of it is not there yet."""
 
 
 def newest_session(folder: Path) -> RunFolder | None:
@@ -48,7 +46,7 @@ def counted(curves: Mapping[str, Curve], asked: float | None) -> dict[int, float
     accuracies, densities = curves.get(ACCURACY, {}), curves.get(DENSITY, {})
     if asked is None:
         return dict(accuracies)
-    reached = {epoch for epoch, density in densities.items() if abs(density / asked - 1) <= _OFF}
+    reached = {epoch for epoch, density in densities.items() if is_reached(density, asked)}
     return {epoch: accuracy for epoch, accuracy in accuracies.items() if epoch in reached}
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import yaml
 
 from sparsity.study.locks import try_lock_to_pass_on
 from sparsity.study.starting import CAN_FORK
+from tests.study.processes import command, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 BASE = {
@@ -115,18 +115,6 @@ def test_the_folder_of_another_study_or_of_something_else_is_refused(study: Any,
     (folder / "study.name").write_text("other\n")
     outcome = sparsity("study", "--config", file, "--output", folder)
     assert (outcome.code, "is of the study 'other'" in outcome.err) == (2, True)
-
-
-def command(file: Path, folder: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "sparsity", "study", "--config", str(file), "--output", str(folder), *arguments]
-
-
-def wait_until(condition: Any, seconds: float = 90) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    return found
 
 
 def children(pid: int) -> list[int]:

@@ -23,6 +23,7 @@ from sparsity.study.running import Run, status
 from sparsity.study.search import search
 from sparsity.study.starting import start_anew
 from tests.pages import SHORT, steps
+from tests.study.processes import command, wait_until
 
 pytest.importorskip("optuna", reason='needs pip install -e ".[search]"')
 ROOT = Path(__file__).parent.parent.parent
@@ -61,18 +62,6 @@ def figures(folder: Path) -> list[list[str]]:
 
 def sessions(folder: Path) -> dict[str, int]:
     return {path.name: len(list(path.glob("lightning_logs/*"))) for path in (folder / "runs").iterdir()}
-
-
-def command(file: Path, folder: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "sparsity", "study", "--config", str(file), "--output", str(folder), *arguments]
-
-
-def wait_until(condition: Any, seconds: float = 120) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    return found
 
 
 def test_two_combinations_are_searched_by_three_trials_each(study: Any, sparsity: Any, tmp_path: Path) -> None:

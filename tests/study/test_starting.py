@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from sparsity.study.locks import try_lock_to_pass_on
 from sparsity.study.places import Place
 from sparsity.study.starting import CAN_FORK, Forked, ForkServer, Process, Start, start_anew
+from tests.study.processes import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 PLACE = Place(1)
@@ -60,14 +60,6 @@ def is_locked(path: Path) -> bool:
     if lock is not None:
         os.close(lock)
     return lock is None
-
-
-def wait_until(condition: Any, seconds: float = 90) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return found
 
 
 def test_it_prints_to_its_log_and_tells_how_it_ended(start: Start, begin: Any, tmp_path: Path) -> None:
