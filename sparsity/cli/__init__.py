@@ -56,6 +56,8 @@ def main(args: Sequence[str] | None = None) -> None:
         warnings.filterwarnings("ignore", message=message)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)
     arguments = sys.argv[1:] if args is None else list(args)
+    if not arguments:
+        args = arguments = ["--help"]
     try:
         _run(arguments, args)
     except KeyboardInterrupt:

@@ -3,12 +3,13 @@
 import sys
 from collections.abc import Callable, Sequence
 from inspect import isabstract, signature
+from os import PathLike
 from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
 import yaml
-from jsonargparse import get_loader, set_loader
+from jsonargparse import Namespace, get_loader, set_loader
 from torch.optim import lr_scheduler
 from typing_extensions import override
 
@@ -18,9 +19,10 @@ import sparsity.datamodules
 import sparsity.networks
 from sparsity.classifier import SparseClassifier
 from sparsity.cli import COMMANDS
+from sparsity.cli.config_files import require_arguments_of_classes, require_config
 from sparsity.cli.parser_errors import one_sentence
 from sparsity.runs.class_paths import require_classes
-from sparsity.runs.yaml_files import read_ratios_as_text, require_bounded
+from sparsity.runs.yaml_files import load_yaml, read_ratios_as_text, require_bounded
 from sparsity.trainer.internals import (
     FewClassesFormatter,
     ParserOfGivenArguments,
@@ -30,16 +32,20 @@ from sparsity.trainer.internals import (
     subcommands_of,
 )
 
-_load_unbounded = get_loader("yaml")
+_load_unchecked = get_loader("yaml")
 read_ratios_as_text(config_loader())
 
 
-def _load_bounded(text: str) -> Any:
+def _load_checked(text: str) -> Any:
     require_bounded(text)
-    return _load_unbounded(text)
+    if "\n" in text:  # a file that a config names
+        load_yaml(text)
+    loaded = _load_unchecked(text)
+    require_arguments_of_classes(loaded)
+    return loaded
 
 
-set_loader("yaml", _load_bounded, (yaml.YAMLError,))
+set_loader("yaml", _load_checked, (yaml.YAMLError,))
 
 
 class OneSentenceParser(ParserOfGivenArguments):
@@ -47,6 +53,11 @@ class OneSentenceParser(ParserOfGivenArguments):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"prog": "sparsity", "formatter_class": FewClassesFormatter, **kwargs})
+
+    @override
+    def parse_path(self, path: str | PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
+        require_config(path)
+        return super().parse_path(path, *args, **kwargs)
 
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:

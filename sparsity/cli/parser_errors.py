@@ -14,6 +14,11 @@ _NO_CLASS = re.compile(r"Option '(.+)' is not accepted.*class_path='(?:torch\.op
 """Of an optimizer or schedule whose class is not given the parser takes the base class."""
 
 
+_NAMES_NO_CLASS = re.compile(r"Expected an instantiatable class, but .+ is abstract|Not a valid subclass of")
+_CHOSEN = re.compile(r"(pruner|data|model\.(?:network|optimizer|lr_scheduler))\.")
+"""Classes that a user chooses, whose arguments a config has under `init_args`."""
+
+
 def one_sentence(message: str, class_names: Iterable[str] = (), options: Sequence[str] = ()) -> str:
     """What is wrong, where, and what to do instead.
 
@@ -38,6 +43,16 @@ def one_sentence(message: str, class_names: Iterable[str] = (), options: Sequenc
     paths = re.findall(r"given class_path '([\w.]+)'", message)
     chosen = paths[-1].rpartition(".")[2] if paths else ""
 
+    if told := re.match(r"Subcommand '\w+' does not accept option '(.+)'", reason):
+        meant = meant_option(told[1], options)
+        hint = f"did you mean {_in_a_config(meant)}?" if meant else "--help lists those there are"
+        return f"a config gives {told[1]}, and there is no such option; {hint}"
+    if file := re.match(r"Invalid content in sub-config file (.+?): (.+)", reason):
+        return f"{key}: {file[1]} is not valid YAML: {_with_line(file[2], message)}"
+    if (file := re.match(r"Unable to load config '([^']+)'", reason)) and "<unicode string>" in message:
+        return f"{key}: {file[1]} is not valid YAML: {_with_line(reasons[1], message)}"
+    if _NAMES_NO_CLASS.match(reason) or "path 'torch.nn.Module':" in message:
+        return f"{key} names no class; give --{key} NAME, or in a config class_path, and its arguments under init_args"
     if layer := re.match(r"(?:Unexpected import path format: |Unable to load config ')([^']+\.ya?ml)", reason):
         return (
             f"{key.rpartition('.')[2]}: there is no config {layer[1]}; its path is relative to the config that names it"
@@ -77,3 +92,12 @@ def meant_option(name: str, options: Sequence[str]) -> str | None:
     ending = [option for part, option in by_last.items() if part.endswith(f"_{last}")]
     close = [by_last[part] for part in difflib.get_close_matches(last, by_last, n=1)]
     return next(iter(ending + close), None)
+
+
+def _in_a_config(option: str) -> str:
+    return _CHOSEN.sub(r"\1.init_args.", option)
+
+
+def _with_line(problem: str, message: str) -> str:
+    line = re.search(r'in "<unicode string>", line (\d+)', message)
+    return f"line {line[1]}: {problem}" if line else problem

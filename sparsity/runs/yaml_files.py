@@ -28,11 +28,18 @@ def read_ratios_as_text(loader: type[Any]) -> None:
     loader.yaml_implicit_resolvers = resolvers
 
 
+def reason_of(error: yaml.YAMLError) -> str:
+    """Why a text is no YAML, with the line."""
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or " ".join(str(error).split())
+    return problem if mark is None else f"line {mark.line + 1}: {problem}"
+
+
 def load_yaml(text: str) -> Any:
     """Read YAML, with plain values alone.
 
     Raises:
-        YAMLError: If it is none, stands for too much, or is nested too deeply.
+        YAMLError: If it is none, has a key twice, stands for too much, or is nested too deeply.
     """
     require_bounded(text)
     try:
@@ -80,7 +87,16 @@ def _nodes(node: yaml.Node | None, counted: dict[int, int]) -> int:
 
 
 class _Loader(yaml.SafeLoader):
-    pass
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and not key.tag.endswith(":merge")]
+        seen: set[tuple[str, str]] = set()
+        for key in keys:
+            if (key.tag, key.value) in seen:  # of which PyYAML takes the last in silence
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands a second time", key.start_mark
+                )
+            seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
 
 
 read_ratios_as_text(_Loader)

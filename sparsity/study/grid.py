@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from sparsity.errors import SparsityError, require_whole_number
-from sparsity.runs.yaml_files import load_yaml
+from sparsity.runs.yaml_files import load_yaml, reason_of
 from sparsity.study.distributions import Distribution, read_distribution
 
 _KEYS = {"config", "set", "axes", "exclude", "trials"}
@@ -142,8 +142,10 @@ def _read(path: Path) -> dict[str, Any]:
         study = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SparsityError(f"cannot read the study {path}: {error.strerror}") from error
-    except (ValueError, yaml.YAMLError) as error:
-        raise SparsityError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise SparsityError(f"{path} is not a text in UTF-8") from error
+    except yaml.YAMLError as error:
+        raise SparsityError(f"{path} is not valid YAML: {reason_of(error)}") from error
     if not isinstance(study, dict) or not study.keys() <= _KEYS:
         unknown = sorted(map(str, study.keys() - _KEYS)) if isinstance(study, dict) else ["something else"]
         raise SparsityError(

@@ -51,6 +51,23 @@ SYNFLOW = "Problem with given class_path 'sparsity.callbacks.SynFlow':"
         ),
         ("Parser key \"config\": File does not exist: '/x.yaml'", "config: File does not exist: '/x.yaml'"),
         ("something else", "something else"),
+        (
+            "Subcommand 'fit' does not accept option 'modle.network'",
+            "a config gives modle.network, and there is no such option; --help lists those there are",
+        ),
+        (
+            UNION.format(first="Expected an instantiatable class, but a.PruningCallback is abstract", second=""),
+            "pruner names no class; give --pruner NAME, or in a config class_path, and its arguments under init_args",
+        ),
+        (
+            "Parser key \"model\":\nUnable to load config 'm.yaml'\n  - mapping values are not allowed here\n"
+            '    in "<unicode string>", line 4, column 13',
+            "model: m.yaml is not valid YAML: line 4: mapping values are not allowed here",
+        ),
+        (
+            "Parser key \"model\":\nUnable to load config 'm.yaml'",
+            "model: there is no config m.yaml; its path is relative to the config that names it",
+        ),
     ],
 )  # fmt: skip
 def test_the_parsers_errors_become_one_sentence(message: str, sentence: str) -> None:
@@ -74,6 +91,14 @@ def test_an_unknown_option_names_the_one_that_was_meant(name: str, meant: str | 
     assert one_sentence(f"unrecognized arguments: --{name} 3", options=options) == (
         f"there is no option --{name}; {hint}"
     )
+
+
+def test_in_a_config_arguments_of_a_class_are_named_where_they_stand() -> None:
+    options = ["pruner.density", "model.network", "trainer.max_epochs"]
+    for name, meant in [("density", "pruner.init_args.density"), ("modle.network", "model.network")]:
+        assert one_sentence(f"Subcommand 'fit' does not accept option '{name}'", options=options) == (
+            f"a config gives {name}, and there is no such option; did you mean {meant}?"
+        )
 
 
 def test_why_a_class_could_not_be_made_leaves_out_what_else_was_tried() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sparsity.runs.yaml_files import MOST_NODES, load_yaml, load_yaml_without_aliases, require_bounded
+from sparsity.runs.yaml_files import MOST_NODES, load_yaml, load_yaml_without_aliases, reason_of, require_bounded
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 10)}]\n" for k in range(1, 9)
@@ -68,3 +68,18 @@ def test_no_command_is_kept_busy(
     assert outcome.code == 2
     assert sum(line.startswith("error: ") for line in outcome.err.splitlines()) == 1
     assert time.perf_counter() - start < 10
+
+
+def test_a_key_that_stands_twice_is_refused_with_its_line() -> None:
+    with pytest.raises(yaml.YAMLError) as error:
+        load_yaml("a: 1\nb:\n  c: 1\n  c: 2")
+    assert reason_of(error.value) == "line 4: the key 'c' stands a second time"
+    assert load_yaml("a: &a {c: 1}\nb: {<<: *a, c: 2}") == {"a": {"c": 1}, "b": {"c": 2}}
+    assert load_yaml("a: {c: 1}\nb: {c: 2}\n1: 1\n'1': 2")["1"] == 2
+
+
+def test_why_a_text_is_no_yaml_comes_with_its_line_where_one_is_known() -> None:
+    with pytest.raises(yaml.YAMLError) as error:
+        load_yaml("a: 1\n b: 2")
+    assert reason_of(error.value) == "line 2: mapping values are not allowed here"
+    assert reason_of(yaml.YAMLError("it is\n odd")) == "it is odd"
