@@ -1,12 +1,13 @@
 """Mistakes in config files are told with the file and the place, before anything else is done."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from sparsity.cli import main
 from sparsity.cli.config_files import require_arguments_of_classes, require_config
 from sparsity.errors import SparsityError
+from tests.conftest import ROOT, Outcome
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def test_a_file_that_cannot_be_a_config_is_refused_by_its_name(tmp_path: Path, t
 
 
 def test_every_config_of_ours_passes() -> None:
-    configs = list(Path("configs").glob("*.yaml"))
+    configs = list((ROOT / "configs").glob("*.yaml"))
     assert len(configs) > 10
     for path in configs:
         require_config(path)
@@ -53,16 +54,16 @@ def test_a_class_has_its_arguments_below_and_other_mappings_whatever_they_like()
     ],
 )
 def test_a_file_that_a_config_names_is_read_as_strictly(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], inner: str, message: str
+    tmp_path: Path, sparsity: Callable[..., Outcome], inner: str, message: str
 ) -> None:
     (tmp_path / "inner.yaml").write_text(inner)
     (tmp_path / "config.yaml").write_text("data: inner.yaml\nmodel: {network: FC}\n")
-    with pytest.raises(SystemExit, match="2"):
-        main(["fit", "--config", str(tmp_path / "config.yaml")])
-    assert capsys.readouterr().err.splitlines()[-1].startswith(message)
+    outcome = sparsity("fit", "--config", tmp_path / "config.yaml")
+    assert outcome.code == 2
+    assert outcome.err.startswith(message)
 
 
-def test_without_a_command_the_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        main([])
-    assert "Prune and train a network." in capsys.readouterr().out
+def test_without_a_command_the_commands_are_listed(sparsity: Callable[..., Outcome]) -> None:
+    outcome = sparsity()
+    assert outcome.code == 0
+    assert "Prune and train a network." in outcome.out
