@@ -23,6 +23,7 @@ from sparsity.checkpoints.loading import load_network
 from sparsity.compaction.engines import Engine
 from sparsity.compaction.report import Size, size_of
 from sparsity.compaction.timing import Timing, timings, variants
+from sparsity.errors import SparsityError
 from sparsity.formatting import NOTHING, markdown_table, percent
 from sparsity.masks import density, remove_masks
 from sparsity.report.sources import find_sources
@@ -47,9 +48,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     options = parser.parse_args()
 
+    try:
+        networks = [*published(options.published), *trained(options.folders)]
+    except SparsityError as error:
+        parser.error(str(error))
     sizes: list[list[str]] = []
     times: list[list[str]] = []
-    for origin, path in [*published(options.published), *trained(options.folders)]:
+    for origin, path in networks:
         network = load_network(path)
         name = f"{type(network).__name__}, {origin}"
         given = variants(network)

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ModelPruning, StochasticWeightAveraging, WeightAveraging
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
@@ -16,6 +17,7 @@ from typing_extensions import override
 from sparsity.callbacks.enforcement import MaskEnforcer, is_element_wise
 from sparsity.callbacks.network import network_of
 from sparsity.errors import SparsityError
+from sparsity.formatting import listed
 from sparsity.forward.non_finite import require_finite_weights
 from sparsity.masks import (
     add_masks,
@@ -129,6 +131,7 @@ class KeepMasks(Callback):
             )
         self._names = list(weights)
         self._weights = weights
+        _say_what_stays_dense(pl_module)
 
     def enforce_masks(self, trainer: pl.Trainer) -> None:
         """Keep what the masks prune now at zero, under the optimizers that there are now."""
@@ -211,6 +214,25 @@ def _mask_averages(pl_module: pl.LightningModule) -> None:
     """Weights that were averaged while their mask moved are zero where it prunes now."""
     for average in averages(pl_module):
         apply_masks(average.module)
+
+
+def _say_what_stays_dense(pl_module: pl.LightningModule) -> None:
+    """Warn of layers that train beside `network`, which alone is pruned."""
+    network = network_of(pl_module)
+    if network is pl_module:
+        return
+    inside = {id(place.stored) for place in maskable(network).values()}
+    others = {
+        name: place.stored.numel()
+        for name, place in maskable(pl_module).items()
+        if place.stored is not None and place.stored.requires_grad and id(place.stored) not in inside
+    }
+    if others:
+        rank_zero_warn(
+            f"only `network` of {type(pl_module).__name__} is pruned and counted: {listed(list(others))} beside it, "
+            f"{sum(others.values()):,} weights, stays dense; make it part of `network`, or give `network` another name "
+            "and all of the module is pruned"
+        )
 
 
 def _refuse_others(trainer: pl.Trainer) -> None:

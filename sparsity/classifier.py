@@ -27,7 +27,7 @@ from sparsity.forward.labels import NO_LABEL, require_labels
 from sparsity.forward.passes import refuse
 from sparsity.forward.tensors import logits_of
 from sparsity.learning_rate import Interval, scale_to_batch, warmup
-from sparsity.masks import add_masks
+from sparsity.masks import add_masks, nonzero_pruned
 from sparsity.metrics import ClassificationTotals
 
 Batch = tuple[Tensor, Tensor]
@@ -252,6 +252,12 @@ class SparseClassifier(pl.LightningModule):
 
     @override
     def on_train_epoch_end(self) -> None:
+        if stray := nonzero_pruned(self.network):
+            raise SparsityError(
+                f"{stray:,} pruned weights are not zero after epoch {self.current_epoch}, since nothing keeps them "
+                "there; give the Trainer a pruner or KeepMasks() among its callbacks, or take the masks away with "
+                "remove_masks"
+            )
         self._count()
         self._log_means("train", self.train_totals, in_bar="loss")
 

@@ -8,10 +8,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim import SGD
 
+from sparsity.callbacks import KeepMasks
 from sparsity.classifier import SparseClassifier
 from sparsity.datamodules import Digits
 from sparsity.errors import SparsityError
-from sparsity.masks import sizes
+from sparsity.masks import masks, nonzero_pruned, remove_masks, set_mask, sizes
 from sparsity.networks import FC
 
 
@@ -77,3 +78,20 @@ def test_training_counts_every_image_once_however_many_are_counted_together(
     logged = {name: value.item() for name, value in trainer.callback_metrics.items()}
     assert logged["train/loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
     assert logged["train/accuracy"] == pytest.approx((logits.argmax(1) == labels).float().mean().item(), rel=1e-5)
+
+
+def test_a_sparse_network_that_nothing_keeps_sparse_is_not_trained_on(tmp_path: Any) -> None:
+    data, options = Digits(), {"max_epochs": 2, "logger": False, "enable_checkpointing": False}
+    options |= {"enable_progress_bar": False, "limit_train_batches": 2, "limit_val_batches": 1}
+
+    def module() -> SparseClassifier:
+        made = SparseClassifier(FC(depth=2, width=6))
+        set_mask(made.network, {name: torch.rand(mask.shape) < 0.5 for name, mask in masks(made.network).items()})
+        return made
+
+    with pytest.raises(SparsityError, match=r"^[\d,]+ pruned weights are not zero after epoch 0, since nothing keeps"):
+        pl.Trainer(**options).fit(module(), data)
+    pl.Trainer(**options, callbacks=[KeepMasks()]).fit(kept := module(), data)
+    assert nonzero_pruned(kept.network) == 0
+    remove_masks((dense := module()).network)
+    pl.Trainer(**options).fit(dense, data)

@@ -8,6 +8,7 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
+from sparsity.checkpoints.cutting import cut
 from sparsity.checkpoints.layouts import (
     Kind,
     MaskChoice,
@@ -67,7 +68,8 @@ def load_network(
             is filled, and itself left unchanged.
 
     Returns:
-        The network on the CPU, in training mode like every new module, with masks; pruned weights are zero.
+        The network on the CPU, in training mode like every new module, with masks; pruned weights are zero, with a
+        warning where they were not.
 
     Raises:
         SparsityError: If there is no such file, or it is not what was expected; the message says what was.
@@ -237,7 +239,7 @@ def _fill(network: nn.Module, state: State) -> None:
     add_masks_of(network, state)
     if found := {name: state[place.mask_key].bool() for name, place in masked(network).items()}:
         add_masks(network, exclude=[name for name in maskable(network) if name not in found])
-        set_mask(network, found)
+        cut(network, found)
         return
     add_masks(network)
     if any(not mask.all() for mask in masks(network).values()):

@@ -5,11 +5,12 @@ import warnings
 
 from torch import nn
 
+from sparsity.checkpoints.cutting import cut
 from sparsity.checkpoints.layouts import translated_for
 from sparsity.checkpoints.network_files import FilePath, read_network_file
 from sparsity.checkpoints.reading import require_numbers_of, shape_in_words
 from sparsity.errors import SparsityError
-from sparsity.masks import SUFFIX, add_masks, is_mask_key, mask_keys, masked, remove_masks, set_mask
+from sparsity.masks import SUFFIX, add_masks, is_mask_key, mask_keys, masked, remove_masks
 
 
 def load_weights(network: nn.Module, path: FilePath) -> None:
@@ -58,4 +59,4 @@ def load_weights(network: nn.Module, path: FilePath) -> None:
             f"model.exclude [{', '.join(dense)}] leaves as it was",
             stacklevel=2,
         )
-    set_mask(network, {masks[key]: found[key].bool() for key in masks.keys() & found.keys()})
+    cut(network, {masks[key]: found[key].bool() for key in masks.keys() & found.keys()})

@@ -4,10 +4,14 @@ The graph has no in-place operations; recurrent layers are unrolled and attentio
 holds no values of parameters or floating-point buffers, so that one graph serves all networks of an architecture.
 """
 
+import logging
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -65,7 +69,8 @@ def trace(network: nn.Module, sample: Sample) -> Trace:
         for module in network.modules():
             module._compiled_call_impl = None  # `evaluating` puts it back
         try:
-            program = torch.export.export(_TensorsOnly(network), args, kwargs, strict=False)
+            with _quiet():
+                program = torch.export.export(_TensorsOnly(network), args, kwargs, strict=False)
             if not inplace_by_rewriting(program.graph):
                 program = program.run_decompositions({})
         except torch.OutOfMemoryError:
@@ -90,10 +95,32 @@ def call_arguments(sample: Sample) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return tuple(sample), {}
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the pages that torch prints of a forward pass that it cannot follow, for its own debuggers."""
+    log = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    before, log.disabled = log.disabled, True
+    try:
+        with redirect_stderr(StringIO()):
+            yield
+    finally:
+        log.disabled = before
+
+
 def _refusal(network: nn.Module, error: Exception) -> SparsityError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = lines[0] if lines else type(error).__name__
-    return SparsityError(f"{type(network).__name__} cannot be traced: {reason}")
+    if "data-dependent" in reason:
+        reason = "its code depends on values"
+    place = "" if isinstance(error, SparsityError) else _place(error)
+    return SparsityError(f"{type(network).__name__} cannot be traced: {reason}{place}")
+
+
+def _place(error: Exception) -> str:
+    """The line of the network's own code that was being run."""
+    not_its_own = (str(Path(torch.__file__).parent), __file__)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(not_its_own)]
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno}: {frames[-1].line})" if frames else ""
 
 
 class _TensorsOnly(nn.Module):

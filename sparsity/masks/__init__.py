@@ -15,7 +15,7 @@ from sparsity.masks.buffers import (
     set_mask,
     zero_pruned,
 )
-from sparsity.masks.counts import density, kept, matrix_weights, sizes, tied_weights, unmasked_weights
+from sparsity.masks.counts import density, kept, matrix_weights, nonzero_pruned, sizes, tied_weights, unmasked_weights
 from sparsity.masks.places import (
     SUFFIX,
     Place,
@@ -45,6 +45,7 @@ __all__ = [
     "masked_weights",
     "masks",
     "matrix_weights",
+    "nonzero_pruned",
     "remove_masks",
     "set_mask",
     "sizes",

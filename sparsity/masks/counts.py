@@ -23,7 +23,7 @@ def sizes(network: nn.Module) -> dict[str, int]:
 
 
 def density(network: nn.Module) -> float:
-    """Kept over all weights of the masked layers, in [0, 1].
+    """Kept over all weights of the masked layers, in [0, 1], as the masks say; see `nonzero_pruned`.
 
     Raises:
         SparsityError: If the network has no masks.
@@ -32,6 +32,12 @@ def density(network: nn.Module) -> float:
     if not total:
         raise SparsityError(f"{type(network).__name__} has no masks; call add_masks(network) first")
     return sum(kept(network).values()) / total
+
+
+def nonzero_pruned(network: nn.Module) -> int:
+    """The number of weights that their masks prune and that are not zero: none, unless something wrote them since."""
+    places = masked(network).values()
+    return int(sum(((place.weight != 0) & ~place.mask).sum() for place in places))
 
 
 def unmasked_weights(network: nn.Module) -> dict[str, int]:

@@ -70,13 +70,13 @@ def select(saliency: Saliency, count: int | Mapping[str, int], candidates: Mask,
             layer_values.masked_fill_(top_k(layer_values, floor[name], own[name]), torch.inf)
 
     if isinstance(count, int):
-        _require(sum(floor.values()), count, sum(available.values()), "the network")
+        _require(sum(floor.values()), count, sum(available.values()), min_kept, "the network")
         chosen, lots = (_parts(t, layer_sizes) for t in ranked(flat, count, eligible))
         kept, by_lot = dict(zip(values, chosen, strict=True)), dict(zip(values, lots, strict=False))
     else:
         kept, by_lot = {}, {}
         for name, layer_values in values.items():
-            _require(floor[name], count[name], available[name], f"layer {name!r}")
+            _require(floor[name], count[name], available[name], min_kept, f"layer {name!r}")
             kept[name], lot = ranked(layer_values, count[name], own[name])
             if lot is not None:
                 by_lot[name] = lot
@@ -143,9 +143,11 @@ def _among(candidates: Tensor | None, entries: Tensor) -> Tensor:
     return entries if candidates is None else entries.logical_and_(candidates)
 
 
-def _require(at_least: int, count: int, at_most: int, where: str) -> None:
-    if not at_least <= count <= at_most:
+def _require(at_least: int, count: int, at_most: int, min_kept: int, where: str) -> None:
+    if count > at_most:
+        raise SparsityError(f"cannot keep {count:,} weights of {where}: only {at_most:,} are left to choose from")
+    if count < at_least:
         raise SparsityError(
-            f"cannot keep {count} weights of {where}: at least {at_least} stay by min_kept, "
-            f"and {at_most} are left to choose from"
+            f"cannot keep {count:,} weights of {where}: with min_kept {min_kept:,} it keeps {at_least:,} or more; "
+            "lower min_kept, or ask for a higher density"
         )

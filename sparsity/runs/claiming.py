@@ -131,4 +131,6 @@ def _make(folder: Path) -> list[Path]:
         if not folder.is_dir():
             raise
         return []
+    except FileNotFoundError as error:  # of a file system in which none can be made
+        raise SparsityError(f"there can be no folder {folder}; choose another trainer.default_root_dir") from error
     return missing

@@ -161,6 +161,32 @@ class Norms(pl.LightningModule):
         return self.make_optimizer(self.parameters())
 
 
+class WithHead(Norms):
+    """Another layer beside `network`, and one that does not train."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(lambda parameters: SGD(parameters, lr=0.1))
+        self.head = nn.Linear(3, 3)
+        self.name = name
+        if name == "network":
+            self.teacher = nn.Linear(6, 3).requires_grad_(False)
+        else:
+            setattr(self, name, self.network)
+            del self.network
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x = batch[0].flatten(1)[:, :6]
+        return F.cross_entropy(self.head(getattr(self, self.name)(x)), batch[1])
+
+
+def test_what_stays_dense_beside_a_modules_network_is_said(make_trainer: Any, loader: DataLoader[Any]) -> None:
+    with pytest.warns(UserWarning, match="only `network` of WithHead is pruned and counted: head beside it, 9 weights"):
+        make_trainer(Random(0.5), max_epochs=1).fit(module := WithHead("network"), loader)
+    assert set(masks(module)) == {"network.0", "network.2"}
+    make_trainer(Random(0.5), max_epochs=1).fit(module := WithHead("body"), loader)
+    assert set(masks(module)) == {"body.0", "body.2", "head"}
+
+
 class MaskedForward(Norms):
     """The same, its masks applied in the forward pass, which leaves no gradient at what is pruned."""
 

@@ -1,5 +1,6 @@
 """Hand-made state dicts of every layout compute in our networks what they compute in their own."""
 
+import warnings
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -10,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sparsity.checkpoints.starting import load_weights
 from sparsity.errors import SparsityError
 from sparsity.interop import Kind, detect_kind, load_network
-from sparsity.masks import masks
+from sparsity.masks import add_masks, masked, masks, nonzero_pruned, set_mask
 from sparsity.networks import FC, ResNet
 
 State = dict[str, Tensor]
@@ -288,3 +290,25 @@ def test_unknown_arguments_are_refused_by_name(arguments: dict[str, Any], tmp_pa
     torch.save(fc_state("", synflow_layer), tmp_path / "network.pt")
     with pytest.raises(SparsityError, match="must be one of"):
         load_network(tmp_path / "network.pt", **arguments)
+
+
+def test_weights_that_were_trained_past_their_masks_are_not_cut_in_silence(tmp_path: Path) -> None:
+    network = FC((1, 4, 4), CLASSES, depth=2, width=5)
+    add_masks(network)
+    set_mask(network, {name: torch.rand(mask.shape) < 0.5 for name, mask in masks(network).items()})
+    torch.save(network.state_dict(), tmp_path / "kept.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_network(tmp_path / "kept.pt")
+    place = next(iter(masked(network).values()))
+    pruned = int((~place.mask).sum())
+    with torch.no_grad():
+        place.weight[~place.mask] = 1.0
+    assert nonzero_pruned(network) == pruned
+    torch.save(network.state_dict(), tmp_path / "strayed.pt")
+    with pytest.warns(UserWarning, match=f"^{pruned} pruned weights in the file are not zero"):
+        loaded = load_network(tmp_path / "strayed.pt")
+    assert nonzero_pruned(loaded) == 0
+    with pytest.warns(UserWarning, match=f"^{pruned} pruned weights in the file are not zero"):
+        load_weights(network, tmp_path / "strayed.pt")
+    assert nonzero_pruned(network) == 0

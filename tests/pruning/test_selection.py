@@ -45,7 +45,7 @@ def test_min_kept_keeps_the_best_of_a_layer_that_would_vanish() -> None:
     ("count", "min_kept", "message"),
     [
         (7, 0, "cannot keep 7 weights of the network"),
-        (1, 1, "at least 2 stay by min_kept"),
+        (1, 1, "with min_kept 1 it keeps 2 or more"),
         ({"a": 5, "b": 0}, 0, "'a'"),
     ],
 )
