@@ -122,7 +122,7 @@ class TestReading:
 
     def test_what_depends_on_values_is_refused_in_one_sentence(self, capfd: pytest.CaptureFixture[str]) -> None:
         network = Calls(lambda self, x: x if x.sum() > 0 else -x)
-        told = r"^Calls cannot be traced: its code depends on values \(test_trace.py, line \d+: network = Calls\(lambda.*\)$"
+        told = r"^Calls cannot be traced: its code depends on values \(test_trace.py, line \d+: network = Calls\("
         with pytest.raises(SparsityError, match=told):
             trace(network, torch.zeros(1, 3))
         assert capfd.readouterr() == ("", "")  # torch prints pages of the graph that it has until there
