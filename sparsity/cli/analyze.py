@@ -1,6 +1,5 @@
 """The command `analyze`."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -22,21 +21,19 @@ from sparsity.analysis.landscape.curvature_summary import curvature as curvature
 from sparsity.analysis.output import results_folder, write_comparisons, write_json, write_rows, write_topologies
 from sparsity.analysis.records import to_dict
 from sparsity.analysis.topology.network import summary, topology
-from sparsity.checkpoints.exported import is_exported
 from sparsity.checkpoints.layouts import MaskChoice
 from sparsity.checkpoints.loading import load_like
 from sparsity.cli.analyze_predictions import Predictions, predictions
+from sparsity.cli.checkpoints import checkpoint_in, names_of
 from sparsity.cli.parser import OneSentenceParser, parser_of
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.evaluation import read_test_images
 from sparsity.graph.sample import Given, shape_by_data
-from sparsity.runs.folder import CHECKPOINTS, RunFolder
 
 T = TypeVar("T")
 
 Files = Literal["png", "pdf", "none"]
 
-LONGEST_NAME = 80
 _MOST_PAIRS = 15
 """More are not read in a terminal."""
 
@@ -145,42 +142,6 @@ def analyze(
             save_figures(folder, [figures], networks, of_groups, comparisons, seen, said.exemplars)
     _print_tables(summaries, comparisons)
     print(f"written to {Path(output)}")
-
-
-def checkpoint_in(path: str) -> str:
-    """The best checkpoint of a run whose folder is given, else its last one; a file, or what `export` wrote, as it is.
-
-    Raises:
-        SparsityError: If the folder has neither.
-    """
-    folder = Path(path)
-    if not folder.is_dir() or is_exported(path):
-        return path
-    run = RunFolder(folder.parent if folder.name == CHECKPOINTS else folder)
-    if (found := run.saved("best", "last")) is not None:
-        print(f"{path} is a folder; its network is {found}")
-        return str(found)
-    raise SparsityError(f"{path} is a folder without a checkpoint of its own; give the path of a checkpoint in it")
-
-
-def names_of(checkpoints: Sequence[str], names: Sequence[str] | None) -> list[str]:
-    """Given names, or the files' names with as many of their folders as make them differ (`version_3/best`)."""
-    if names is not None:
-        if len(names) != len(checkpoints) or len(set(names)) != len(names):
-            raise SparsityError(f"give one name per checkpoint, all different: {len(checkpoints)}, not {list(names)}")
-        for name in names:
-            if not name or not name.isprintable() or len(name) > LONGEST_NAME:
-                raise SparsityError(f"a name has 1 to {LONGEST_NAME} characters on one line, not {name[:40]!a}")
-        return list(names)
-    if twice := [path for path, times in Counter(map(str, map(Path, checkpoints))).items() if times > 1]:
-        raise SparsityError(f"{twice[0]} is given twice; give it once, or names that tell the two apart")
-    paths = [Path(path).resolve().with_suffix("").parts for path in checkpoints]
-    paths = [tuple(part for part in parts if part != "checkpoints") for parts in paths]
-    for depth in range(1, max(map(len, paths)) + 1):
-        short = ["/".join(parts[-depth:]) for parts in paths]
-        if len(set(short)) == len(short):
-            return short
-    return list(checkpoints)  # the same file names with different suffixes
 
 
 def _print_tables(summaries: Mapping[str, Mapping[str, object]], comparisons: Sequence[Comparison]) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from sparsity.atomic import write_new
 from sparsity.checkpoints.layouts import MaskChoice
 from sparsity.checkpoints.loading import load_like
-from sparsity.cli.analyze import checkpoint_in
+from sparsity.cli.checkpoints import checkpoint_in
 from sparsity.cli.parser import OneSentenceParser, parser_of
 from sparsity.compaction.engines import Engine, require
 from sparsity.compaction.timing import Timing, timings, variants

@@ -16,7 +16,7 @@ from sparsity.analysis.comparison.aligned import align as find_alignment
 from sparsity.analysis.landscape.linear_path import LinearPath, has_statistics, linear_path
 from sparsity.analysis.output import results_folder, write_json, write_rows
 from sparsity.checkpoints.loading import load_like
-from sparsity.cli.analyze import checkpoint_in
+from sparsity.cli.checkpoints import checkpoint_in
 from sparsity.cli.parser import OneSentenceParser, add_options_of, command_parser
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.evaluation import read_test_images, read_training_images

@@ -11,7 +11,7 @@ from sparsity.atomic import new_folder
 from sparsity.checkpoints.exported import CARD, FILES, REPORT, Format
 from sparsity.checkpoints.layouts import MaskChoice
 from sparsity.checkpoints.loading import load_like
-from sparsity.cli.analyze import checkpoint_in
+from sparsity.cli.checkpoints import checkpoint_in
 from sparsity.cli.parser import OneSentenceParser, parser_of
 from sparsity.compaction import compact as smaller
 from sparsity.compaction.card import card, units_in_words

@@ -114,11 +114,12 @@ class Fit:
             return
         accuracies: dict[str, float] = {}
         if tested is not None:
-            saved = _saved_checkpoints(self._trainer, self._resumed)
+            # Without checkpoints the network at hand is the last.
+            saved = _saved_checkpoints(self._trainer, self._resumed) or {"last": None}
             accuracies = {name: self._test_accuracy(model, tested, path) for name, path in saved.items()}
         self._summarise(model, pruner, seed, accuracies, run_folder(self._trainer))
 
-    def _test_accuracy(self, model: SparseClassifier, data: pl.LightningDataModule, path: str) -> float:
+    def _test_accuracy(self, model: SparseClassifier, data: pl.LightningDataModule, path: str | None) -> float:
         loggers, self._trainer.loggers = self._trainer.loggers, []
         said = logging.getLogger("pytorch_lightning")
         level = said.level
@@ -173,7 +174,7 @@ def method_of(pruner: PruningCallback) -> str:
     return name if pruner.ablation is None else f"{name} ({pruner.ablation})"
 
 
-def _saved_checkpoints(trainer: pl.Trainer, resumed: str | None) -> dict[str, str]:
+def _saved_checkpoints(trainer: pl.Trainer, resumed: str | None) -> dict[str, str | None]:
     """The best and the last of a fit; one that is resumed at its end saves nothing more."""
     callback = trainer.checkpoint_callback
     found = {name: getattr(callback, f"{name}_model_path", "") for name in ("best", "last")}

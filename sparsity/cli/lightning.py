@@ -31,7 +31,7 @@ from sparsity.pruning.ablation import Ablation
 from sparsity.runs.claiming import runs_folder
 from sparsity.runs.class_paths import require_classes
 from sparsity.runs.dashboards import RunOnDashboards, hyperparameters, label
-from sparsity.runs.folder import newest_checkpoint
+from sparsity.runs.folder import checkpoint_of, folder_of, newest_checkpoint
 from sparsity.runs.resuming import SettingsInCheckpoints, require_same_settings, settings_of
 from sparsity.runs.summary import unpruned
 from sparsity.trainer.internals import help_texts, instantiate, name_run, options_of, subcommands_of, use_lean_loop
@@ -100,7 +100,8 @@ class SparsityCLI(LightningCLI):
             parser.description = f"{_SUBCOMMANDS[name]} Any YAML given by --config can be overridden by flags."
             parser.groups["data"].title = "The images, and how they are split, batched and augmented"  # type: ignore[index]
             what = (
-                "A checkpoint's path, or `last` or `best` for the newest run's; to evaluate, also an export's folder."
+                "A checkpoint's path, a run's folder, or `last` or `best` for the newest run's; to evaluate, also an "
+                "export's folder."
             )
             options_of(parser)["ckpt_path"].help = what
 
@@ -221,16 +222,22 @@ class SparsityCLI(LightningCLI):
     @override
     def after_instantiate_classes(self) -> None:
         if (name := self._get(self.config, "ckpt_path")) in ("last", "best"):
-            newest = newest_checkpoint(runs_folder(self.trainer), name)
-            rank_zero_info(f"--ckpt_path {name} is {newest}")
-            for config in (self.config, self.config_init):
-                config[self.subcommand].ckpt_path = str(newest)
+            self._take_checkpoint(newest_checkpoint(runs_folder(self.trainer), name), name)
+        elif name is not None and Path(name).is_dir():
+            choices = ("last",) if self.subcommand == "fit" else ("best", "last")
+            self._take_checkpoint(checkpoint_of(Path(name), *choices), name)
         if path := self._get(self.config, "ckpt_path"):
             checkpoint = read_intact_checkpoint(Path(path))
             require_fitting(checkpoint, self.model, Path(path))
             if self.subcommand == "fit":
                 require_same_pruner(checkpoint, self._get(self.config_init, "pruner"), path)
                 require_same_settings(checkpoint, self._settings, path)
+
+    def _take_checkpoint(self, path: Path, name: str) -> None:
+        ended = ", of a run that came to its end" if self.subcommand == "fit" and folder_of(path).is_finished else ""
+        rank_zero_info(f"--ckpt_path {name} is {path}{ended}")
+        for config in (self.config, self.config_init):
+            config[self.subcommand].ckpt_path = str(path)
 
     def fit(self, **arguments: Any) -> None:
         """Fit; one that fails before its first step leaves no run folder behind."""

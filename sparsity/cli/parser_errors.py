@@ -68,6 +68,8 @@ def one_sentence(message: str, class_names: Iterable[str] = (), options: Sequenc
         # Where several types are allowed, the value stands after them, by itself.
         value = wrong[2] if wrong[2] is not None else "".join(re.findall(r"Given value: (.*)", message)[:1])
         return f"{key} must be of type {wrong[1]}, not {value or 'empty'}"
+    if choice := re.match(r"Expected a typing\.Literal\[(.+)\]\. Got value: (.*)", reason):
+        return f"{key} must be one of {choice[1].replace(chr(39), '')}, not {choice[2] or 'empty'}"
     if re.match(r"Expected a <class 'collections\.abc\.Sequence'>", reason):
         return f"{key} is a list: write [{reason.rpartition('Got value: ')[2]}]"
     if no_class := _NO_CLASS.match(reason):
@@ -90,7 +92,7 @@ def meant_option(name: str, options: Sequence[str]) -> str | None:
     if last in by_last:
         return by_last[last]
     ending = [option for part, option in by_last.items() if part.endswith(f"_{last}")]
-    close = [by_last[part] for part in difflib.get_close_matches(last, by_last, n=1)]
+    close = [by_last[part] for part in difflib.get_close_matches(last, by_last, n=1, cutoff=0.7)]
     return next(iter(ending + close), None)
 
 

@@ -10,7 +10,7 @@ from sparsity.analysis.comparison.aligned import align as find_alignment
 from sparsity.analysis.comparison.networks import require_comparable
 from sparsity.analysis.output import results_folder
 from sparsity.atomic import write_new
-from sparsity.cli.analyze import checkpoint_in, names_of
+from sparsity.cli.checkpoints import checkpoint_in, names_of
 from sparsity.cli.connect import Alignments
 from sparsity.cli.parser import OneSentenceParser, parser_of
 from sparsity.errors import SparsityError

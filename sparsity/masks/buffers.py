@@ -222,7 +222,7 @@ def _require_ordinary_weights(places: Mapping[str, Place]) -> None:
                 f"the {parameter} of layer {place.path!r} is computed by a parametrisation; take it off with "
                 f"torch.nn.utils.parametrize.remove_parametrizations(layer, {parameter!r}), or exclude the layer"
             )
-        if f"{parameter}_orig" in layer._parameters:
+        if f"{parameter}_orig" in layer._parameters and layer._buffers.get(parameter + SUFFIX) is not None:
             raise SparsityError(
                 f"layer {place.path!r} is pruned by torch.nn.utils.prune; call torch.nn.utils.prune.remove(layer, "
                 f"{parameter!r}) first: what it pruned is zero then and stays pruned"
@@ -230,8 +230,8 @@ def _require_ordinary_weights(places: Mapping[str, Place]) -> None:
         weight = place.stored
         if weight is None:
             raise SparsityError(
-                f"the {parameter} of layer {place.path!r} is computed anew in every forward pass (as by weight_norm) "
-                "and not a parameter; remove that first, or exclude the layer"
+                f"the {parameter} of layer {place.path!r} is computed anew in every forward pass (as by "
+                "weight_norm or spectral_norm) and not a parameter; remove that first, or exclude the layer"
             )
         if is_lazy(weight):
             raise SparsityError(f"layer {place.path!r} is lazy and has no weights yet; let it see one batch first")

@@ -159,6 +159,24 @@ def folder_of(checkpoint: Path) -> RunFolder:
     return RunFolder(checkpoint.parent.parent)
 
 
+def checkpoint_of(folder: Path, *choices: str) -> Path:
+    """The file of a run's network.
+
+    Args:
+        folder: The run's, or that of its checkpoints.
+        choices: Of `best` and `last`, those that will do, in order. Default: the best, else the last.
+
+    Raises:
+        SparsityError: If it has none of them.
+    """
+    run = RunFolder(folder.parent if folder.name == CHECKPOINTS else folder)
+    if (found := run.saved(*(choices or ("best", "last")))) is None:
+        raise SparsityError(
+            f"{folder} is a folder without a checkpoint of its own; give the path of a checkpoint in it"
+        )
+    return found
+
+
 def runs_below(folders: Iterable[Path]) -> Iterator[RunFolder]:
     """All sessions of runs at or below some folders, each once, in the order of their names and numbers."""
     found = {path.parent.resolve(): RunFolder(path.parent) for folder in folders for path in folder.rglob(CONFIG)}

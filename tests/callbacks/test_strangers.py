@@ -469,6 +469,7 @@ def test_labels_that_do_not_fit_are_said_before_training(
     ("break_it", "reason"),
     [
         (lambda module: weight_norm(module.head), "layer 'head' is computed by a parametrisation"),
+        (lambda module: nn.utils.spectral_norm(module.head), "layer 'head' is computed anew in every forward pass"),
         (lambda module: prune.random_unstructured(module.head, "weight", 0.5), "pruned by torch.nn.utils.prune"),
         (lambda module: setattr(module, "head", nn.LazyLinear(3)), "layer 'head' is lazy"),
         (lambda module: setattr(module.body[3], "weight", module.body[0].weight), "share one weight"),

@@ -90,6 +90,30 @@ def test_test_evaluates_the_newest_checkpoint(sparsity: Any, trained: Path, whic
     assert f"{which}.ckpt" in outcome.err
 
 
+def test_without_checkpoints_the_network_at_hand_is_tested(sparsity: Any, tmp_path: Path) -> None:
+    accuracies = []
+    for number, checkpoints in enumerate(("true", "false")):
+        options = ["--trainer.enable_checkpointing", checkpoints, "--trainer.default_root_dir", tmp_path]
+        assert sparsity("fit", *QUICK, *SYNFLOW, *options, "--test_after_fit", "true").code == 0
+        summary = json.loads((run_folder(tmp_path, number) / "summary.json").read_text())
+        accuracies.append(summary["test_accuracy"])
+    assert accuracies[1] == {"last": accuracies[0]["last"]}
+
+
+def test_the_folder_of_a_run_stands_for_its_network(sparsity: Any, trained: Path) -> None:
+    folder = run_folder(trained)
+    outcome = sparsity("test", "--config", folder / "config.yaml", "--ckpt_path", folder)
+    assert outcome.code == 0, outcome.err
+    assert f"--ckpt_path {folder} is {folder / 'checkpoints' / 'best.ckpt'}\n" in outcome.err
+    more = ["--trainer.max_epochs", 3]
+    outcome = sparsity("fit", "--config", folder / "config.yaml", "--ckpt_path", folder / "checkpoints", *more)
+    assert f"is {folder / 'checkpoints' / 'last.ckpt'}, of a run that came to its end\n" in outcome.err
+    assert outcome.code == 0, outcome.err
+    outcome = sparsity("test", "--config", folder / "config.yaml", "--ckpt_path", trained)
+    assert outcome.code == 2
+    assert f"{trained} is a folder without a checkpoint of its own" in outcome.err
+
+
 def test_testing_after_the_fit_ends_in_one_line_that_says_everything(sparsity: Any, tmp_path: Path) -> None:
     outcome = sparsity("fit", *QUICK, *SYNFLOW, "--trainer.default_root_dir", tmp_path, "--test_after_fit", "true")
     summary = outcome.out.strip().splitlines()[-1]

@@ -52,6 +52,11 @@ SYNFLOW = "Problem with given class_path 'sparsity.callbacks.SynFlow':"
         ("Parser key \"config\": File does not exist: '/x.yaml'", "config: File does not exist: '/x.yaml'"),
         ("something else", "something else"),
         (
+            'Parser key "pruner":\n  Parser key "scope":\n    '
+            "Expected a typing.Literal['global', 'layer']. Got value: x",
+            "pruner.scope must be one of global, layer, not x",
+        ),
+        (
             "Subcommand 'fit' does not accept option 'modle.network'",
             "a config gives modle.network, and there is no such option; --help lists those there are",
         ),

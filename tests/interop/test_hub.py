@@ -105,5 +105,11 @@ def test_torch_hub_makes_and_loads_networks(tmp_path: Path) -> None:
     loaded = torch.hub.load(str(ROOT), "load", str(tmp_path / "a.ckpt"), source="local")
     inputs = torch.randn(2, 1, 28, 28)
     assert torch.equal(loaded(inputs), network(inputs))
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.yaml").touch()
+    (tmp_path / "a.ckpt").rename(run / "checkpoints" / "last.ckpt")
+    loaded = torch.hub.load(str(ROOT), "load", str(run), source="local")
+    assert torch.equal(loaded(inputs), network(inputs))
     with pytest.raises(ValueError, match="there is no network 'os'"):
         torch.hub.load(str(ROOT), "network", "os", source="local")
