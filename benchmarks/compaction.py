@@ -24,10 +24,10 @@ from sparsity.compaction.engines import Engine
 from sparsity.compaction.report import Size, size_of
 from sparsity.compaction.timing import Timing, timings, variants
 from sparsity.errors import SparsityError
+from sparsity.forks import cores
 from sparsity.formatting import NOTHING, markdown_table, percent
 from sparsity.masks import density, remove_masks
 from sparsity.report.sources import find_sources
-from sparsity.study.places import cores
 
 PUBLISHED = (
     "FC/synflow_10_21.pt", "FC/synflow_2_21.pt", "FC/gem_miner_10_21.pth", "FC/gem_miner_2_21.pth",

@@ -7,8 +7,8 @@ from pathlib import Path
 import yaml
 
 from sparsity.cli.fit_configs import FitConfigs
+from sparsity.forks import cores
 from sparsity.study.launch import study
-from sparsity.study.places import cores
 
 RUNS = 4
 

@@ -17,7 +17,7 @@ MODULES = {
     for path in sorted((ROOT / base).rglob("*.py"))
 }
 ROOMS = (
-    {"errors", "seeding", "atomic", "distributed", "formatting", "diagnosis", "html"},
+    {"errors", "seeding", "atomic", "distributed", "formatting", "diagnosis", "html", "forks"},
     {"masks", "forward"},
     {"networks", "metrics"},
     {"graph"},
@@ -33,7 +33,10 @@ ROOMS = (
 )
 """Each may know those before it, and none beside it."""
 
-ALONE = {"errors", "seeding", "atomic", "distributed", "formatting", "diagnosis", "html"} | {"masks", "forward"}
+ALONE = {"errors", "seeding", "atomic", "distributed", "formatting", "diagnosis", "html", "forks"} | {
+    "masks",
+    "forward",
+}
 """Small ones that may know each other, as long as nothing goes round."""
 
 

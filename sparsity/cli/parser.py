@@ -57,7 +57,8 @@ class OneSentenceParser(ParserOfGivenArguments):
     @override
     def parse_path(self, path: str | PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
         require_config(path)
-        return super().parse_path(path, *args, **kwargs)
+        parsed: Namespace = super().parse_path(path, *args, **kwargs)
+        return parsed
 
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:

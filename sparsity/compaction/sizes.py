@@ -10,7 +10,7 @@ from sparsity.graph.multiply_adds import activation_products, positions, weight_
 from sparsity.graph.sample import Given, trace_of
 
 _BATCH = 64
-_REPEATS = 3
+_REPEATS = 5
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,9 @@ def real_size(network: nn.Module, sample: Given = None) -> RealSize:
     """
     smaller = compact(network, sample).network
     timed = timings({"dense": network.eval(), "compact": smaller}, sample, batches=[_BATCH], repeats=_REPEATS)
-    seconds = {timing.variant: timing.seconds for timing in timed}
-    return RealSize(_cost(network, sample, seconds["dense"]), _cost(smaller, sample, seconds["compact"]))
+    dense, small = (Cost(_parameters(one), _multiply_adds_like(network, one, sample), timing.seconds)
+                    for one, timing in zip((network, smaller), timed, strict=True))  # fmt: skip
+    return RealSize(dense, small)
 
 
 def multiply_adds_of_all(network: nn.Module, sample: Given = None) -> int:
@@ -69,5 +70,17 @@ def multiply_adds_of_all(network: nn.Module, sample: Given = None) -> int:
     return weight_products(sizes, positions(trace)) + activation_products(trace)
 
 
-def _cost(network: nn.Module, sample: Given, seconds: float) -> Cost:
-    return Cost(sum(p.numel() for p in network.parameters()), multiply_adds_of_all(network, sample), seconds)
+def _multiply_adds_like(dense: nn.Module, network: nn.Module, sample: Given) -> int:
+    """Multiply-adds of a network of which units may have been taken out, without tracing it where that is not needed.
+
+    Its weights are applied as often as the dense network's; products of activations, though, are smaller than there.
+    """
+    trace = trace_of(dense, sample)
+    applied = positions(trace)
+    if activation_products(trace) or any(isinstance(times, float) for times in applied.values()):
+        return multiply_adds_of_all(network, sample)
+    return weight_products({name: parameter.numel() for name, parameter in network.named_parameters()}, applied)
+
+
+def _parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -19,7 +19,7 @@ from sparsity.graph.sample import Given, sample_of
 from sparsity.graph.trace import Sample
 from sparsity.masks import maskable
 
-_SHORTEST = 0.02
+_SHORTEST = 0.005
 """Seconds of passes one after the other that are measured at once: a clock tells shorter times badly."""
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from matplotlib import style
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from sparsity.plotting.fonts import lean_font
@@ -57,9 +58,13 @@ def figure_bytes(figure: Figure, kind: Kind) -> bytes:
     """
     metadata: dict[str, dict[str, str | None]] = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
     content = io.BytesIO()
-    fonts = {"font.sans-serif": [lean_font()]} if kind == "pdf" else {}
+    fonts = {"font.sans-serif": [lean_font(_text_of(figure))]} if kind == "pdf" else {}
     with style.context(["default", STYLE, {"svg.hashsalt": "sparsity", **fonts}]):
         figure.savefig(content, format=kind, dpi=DPI, metadata=metadata[kind])
     if kind == "svg":  # a hundredth of a point is finer than any screen
         return _LONG_NUMBER.sub(rb"\1", content.getvalue())
     return content.getvalue()
+
+
+def _text_of(figure: Figure) -> str:
+    return "".join(text.get_text() for text in figure.findobj(Text))

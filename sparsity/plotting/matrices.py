@@ -161,4 +161,5 @@ def _write_cells(axes: Axes, matrix: Array, norm: Normalize) -> None:
             color=ink,
             fontsize=SMALL,
             gid=ON_COLOUR,
+            in_layout=False,  # it is within its cell, and to measure all takes most of a layout's time
         )

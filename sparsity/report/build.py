@@ -1,8 +1,7 @@
 """What the subcommand `report` does."""
 
 import sys
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -10,18 +9,18 @@ from typing import TypeVar
 
 from pytorch_lightning import LightningDataModule
 from rich.progress import track
-from torch import nn
+from torch import Tensor, nn
 
 from sparsity import __version__
 from sparsity.analysis.comparison.networks import compare
-from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.output import results_folder
 from sparsity.errors import require_whole_number
 from sparsity.evaluation import known_accuracy, read_test_images
+from sparsity.forks import one_thread
 from sparsity.graph.sample import own_shape
-from sparsity.report.networks import Repeats, Setting, by_setting, compared, read_runs
-from sparsity.report.page import Section, columns, figure, figures, page
-from sparsity.report.properties import Properties, properties, properties_of
+from sparsity.report.networks import by_setting, compared, read_runs
+from sparsity.report.page import Section, page
+from sparsity.report.properties import properties, properties_of
 from sparsity.report.reading import read_network
 from sparsity.report.sections import (
     choices,
@@ -42,9 +41,6 @@ from sparsity.report.summary import summary
 T = TypeVar("T")
 
 PAGE = "index.html"
-
-_LARGEST_SVG = 150_000
-"""Characters; of larger figures, which have many violins, pixels take less room."""
 
 
 def report(
@@ -78,19 +74,23 @@ def report(
     Raises:
         SparsityError: If nothing is left to report on, the data cannot be read, or the folder is not empty.
     """
+    # Imported here: drawing takes a second that `--help` should not.
+    from sparsity.report.rendering import sections_of_figures
+
     require_whole_number("images", images, at_least=1)
     sources = find_sources(paths, checkpoint)
     inputs, labels = read_test_images(data)
-    measure = None if inputs is None else partial(known_accuracy, images=inputs, labels=labels)
+    measure = None if inputs is None else partial(_accuracy, inputs, labels)
     left_out = list(sources.left_out)
     given = input_shape or own_shape(data)
     read = partial(read_network, network=network, input_shape=given, trust_config=trust_config)
-    settings = by_setting(read_runs(sources.finished, read, measure, partial(_tracked, what="networks"), left_out))
+    with one_thread():
+        settings = by_setting(read_runs(sources.finished, read, measure, partial(_tracked, what="networks"), left_out))
     missing = reasons(sources.unfinished, left_out)
-    with results_folder(output) as folder:
+    with results_folder(output) as folder, one_thread():
         seen = None if inputs is None else inputs[:images]
         comparisons = {
-            setting: compare({run.name: run.network for run in runs}, seen, track=partial(_tracked, what="pairs"))
+            setting: compare({run.name: run.network for run in runs}, seen, track=_tracked_pairs)
             for setting, runs in {key: compared(repeats) for key, repeats in settings.items()}.items()
             if len(runs) > 1
         }
@@ -100,7 +100,7 @@ def report(
             "significance": significance(settings),
             "properties": properties(told, settings),
         }
-        drawn = _draw(settings, comparisons, told, folder, before)
+        drawn = sections_of_figures(settings, comparisons, told, folder, before)
         whose = _whose(network, input_shape, trust_config)
         command = _command(paths, output, data, images, checkpoint, title, whose)
         sections = [
@@ -118,6 +118,10 @@ def report(
     for text in missing:
         print(f"left out: {text}", file=sys.stderr)
     print(f"written to {Path(output) / PAGE}")
+
+
+def _accuracy(inputs: Tensor, labels: Tensor | None, network: nn.Module, count: int | None) -> float | None:
+    return known_accuracy(network, inputs[:count], None if labels is None else labels[:count])
 
 
 def _whose(network: nn.Module | None, input_shape: Sequence[int] | None, trust_config: bool) -> list[str]:
@@ -143,44 +147,9 @@ def _command(
     return shell("report", *paths, *words)
 
 
-def _draw(
-    settings: Mapping[Setting, Repeats],
-    comparisons: Mapping[Setting, Comparison],
-    told: Properties,
-    folder: Path,
-    before: Mapping[str, list[str]],
-) -> list[Section]:
-    """Save all figures; their sections, with the HTML of those of one kind together, after what stands before them."""
-    # Drawing is imported here: it takes a second that `--help` should not.
-    from sparsity.plotting.catalogue import SECTIONS
-    from sparsity.plotting.files import figure_bytes, small_png
-    from sparsity.plotting.inline import inline_svg
-    from sparsity.report.figures import drawings
-
-    owners = {name: method for repeats in settings.values() for method, runs in repeats.items()
-              for name in (method, *(run.name for run in runs))}  # fmt: skip
-    kinds: dict[tuple[str | None, str, str], list[str]] = defaultdict(list)
-    taken = Counter[str]()
-    for drawing in track(drawings(settings, comparisons, told), description="figures", transient=True):
-        spec = drawing.spec
-        taken.update([drawing.name])
-        pdf = f"{drawing.name}{f'_{taken[drawing.name]}' if taken[drawing.name] > 1 else ''}.pdf"
-        (folder / pdf).write_bytes(figure_bytes(drawing.figure, "pdf"))
-        svg, name = figure_bytes(drawing.figure, "svg"), f"{spec.title}, {drawing.label}"
-        inline = partial(inline_svg, svg, f"f{taken.total()}-", owners, name)
-        image = inline()
-        if len(image) > _LARGEST_SVG:
-            image = inline(picture=small_png(drawing.figure))
-        shown = figure(image, spec.title, drawing.label, pdf, drawing.density)
-        kinds[spec.section, spec.title, spec.caption].append(shown)
-    drawn: dict[str | None, list[str]] = defaultdict(list)
-    for (section, title, caption), together in kinds.items():
-        drawn[section].append(figures(title, caption, together))
-    return [
-        Section(key, heading, [*before.get(key, []), *([columns(drawn[key])] if drawn[key] else [])])
-        for key, heading in SECTIONS.items()
-    ]
+def _tracked_pairs(names: Sequence[tuple[str, str]]) -> Iterable[tuple[str, str]]:
+    return _tracked(names, len(names), what="pairs")
 
 
-def _tracked(found: Iterable[T], what: str) -> Iterable[T]:
-    return track(list(found), description=what, transient=True)
+def _tracked(found: Iterable[T], total: int, what: str) -> Iterable[T]:
+    return track(found, total=total, description=what, transient=True)

@@ -1,11 +1,12 @@
 """The figures of a report: what of its networks goes into which figures of the catalogue.
 
-Importing this module imports matplotlib. Figures come one by one, so that only one is in memory at a time.
+Importing this module imports matplotlib. Figures are drawn when they are asked for: few are in memory at a time.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean
 from typing import Any, TypeVar
 
@@ -19,7 +20,6 @@ from sparsity.plotting.catalogue import (
     FigureSpec,
     Topologies,
     comparison_figures,
-    drawn,
 )
 from sparsity.plotting.catalogue_of_studies import (
     ACCURACY_FIGURES,
@@ -55,33 +55,36 @@ class Drawing:
         label: Of the networks that are seen.
         name: For a file.
         density: Of the networks; None where they have several.
-        figure: Itself.
+        draw: Draws it; returns None if there is nothing to see.
     """
 
     spec: FigureSpec[Any]
     label: str
     name: str
     density: float | None
-    figure: Figure
+    draw: Callable[[], Figure | None]
 
 
 def drawings(
     settings: Mapping[Setting, Repeats], comparisons: Mapping[Setting, Comparison], properties: Properties
-) -> Iterator[Drawing]:
-    """All figures of a report; a method looks the same in all of them.
+) -> list[Drawing]:
+    """All figures of a report, none drawn yet; a method looks the same in all of them.
 
     Args:
         settings: The networks.
         comparisons: Of the settings that have two networks or more.
         properties: Of the settings that have runs enough.
     """
-    methods, coming = method_order(settings), _all_drawings(settings, comparisons, properties)
-    while True:
-        with looking_alike(methods):  # not while whoever asked goes on
-            drawing = next(coming, None)
-        if drawing is None:
-            return
-        yield drawing
+    methods = method_order(settings)
+    return [
+        replace(drawing, draw=partial(_alike, methods, drawing.draw))
+        for drawing in _all_drawings(settings, comparisons, properties)
+    ]
+
+
+def _alike(methods: Sequence[str], draw: Callable[[], Figure | None]) -> Figure | None:
+    with looking_alike(methods):
+        return draw()
 
 
 def _all_drawings(
@@ -95,10 +98,12 @@ def _all_drawings(
         if (ranking := ranked(architecture, settings)) is not None:
             yield from _drawings(RANK_FIGURES, ranking, architecture, in_name)
         if any(setting.architecture == architecture and setting.density < 1 for setting in settings):
-            for what, spec in REAL_SIZE_FIGURES.items():
-                yield from _drawings([spec], _real_sizes(architecture, settings, what), architecture, in_name)
+            for what, of_size in REAL_SIZE_FIGURES.items():
+                yield from _drawings([of_size], _real_sizes(architecture, settings, what), architecture, in_name)
         for run in _sparsest(architecture, settings):
-            yield from _drawings(NETWORK_FIGURES, _picture(run), run.name, f"{in_name} {run.name}")
+            for spec in NETWORK_FIGURES:
+                name = _file_name(spec.name, f"{in_name} {run.name}")
+                yield Drawing(spec, run.name, name, None, partial(_draw_network, spec, run))
     for setting, repeats in settings.items():
         label = labels[setting]
         curves = {method: [run.curves for run in runs] for method, runs in repeats.items()}
@@ -117,8 +122,9 @@ def _all_drawings(
 def _drawings(
     specs: Iterable[FigureSpec[Source]], source: Source, label: str, in_name: str, density: float | None = None
 ) -> Iterator[Drawing]:
-    for spec, figure in drawn([spec for spec in specs if spec.section is not None], source):
-        yield Drawing(spec, label, _file_name(spec.name, in_name), density, figure)
+    for spec in specs:
+        if spec.section is not None:
+            yield Drawing(spec, label, _file_name(spec.name, in_name), density, partial(spec.draw, source))
 
 
 def _accuracies(architecture: str, settings: Mapping[Setting, Repeats]) -> Accuracies:
@@ -157,12 +163,12 @@ def _sparsest(architecture: str, settings: Mapping[Setting, Repeats]) -> list[Tr
     return [] if lowest is None else [runs[0] for runs in settings[lowest].values()]
 
 
-def _picture(run: TrainedNetwork) -> Mapping[str, Picture]:
-    """Of a network whose graph is known; else nothing."""
+def _draw_network(spec: FigureSpec[Mapping[str, Picture]], run: TrainedNetwork) -> Figure | None:
+    """A network whose graph is known."""
     try:
-        return pictures({run.name: run.network}, run.input_shape, _MOST_LINES)
+        return spec.draw(pictures({run.name: run.network}, run.input_shape, _MOST_LINES))
     except SparsityError:
-        return {}
+        return None
 
 
 def _single_networks(repeats: Repeats) -> Topologies:

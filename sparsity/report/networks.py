@@ -12,6 +12,7 @@ from torch import nn
 from sparsity.analysis.topology.network import Topology, topology
 from sparsity.compaction.sizes import RealSize, real_size
 from sparsity.errors import SparsityError
+from sparsity.forks import Track, in_forks
 from sparsity.formatting import percent
 from sparsity.graph.sample import Given
 from sparsity.report.grouping import Config, differing, variant
@@ -64,6 +65,10 @@ class TrainedNetwork:
     input_shape: Given = None
 
 
+Measure = Callable[[nn.Module, int | None], float | None]
+
+_FEW = 8
+
 Repeats = Mapping[str, Sequence[TrainedNetwork]]
 """By method, runs that differ in their seeds only."""
 
@@ -71,8 +76,8 @@ Repeats = Mapping[str, Sequence[TrainedNetwork]]
 def read_runs(
     sources: Sequence[Source],
     read: Callable[[Source], tuple[nn.Module, Given]] = read_network,
-    measure: Callable[[nn.Module], float | None] | None = None,
-    track: Callable[[Sequence[Source]], Iterable[Source]] = iter,
+    measure: Measure | None = None,
+    track: Track = lambda networks, total: networks,
     left_out: list[LeftOut] | None = None,
 ) -> list[TrainedNetwork]:
     """Read all networks, and tell their settings and methods apart.
@@ -80,20 +85,25 @@ def read_runs(
     Args:
         sources: Where they lie.
         read: Of a source its network and what it takes, see `read_network`.
-        measure: A network's test accuracy, for those that come without one, None if it is unknown; also tells which
-            do not fit the data.
-        track: Passes on the sources one by one; for a progress bar.
+        measure: A network's test accuracy on so many images, or all if None; None if it is unknown. Also tells which
+            networks do not fit the data.
+        track: Sees one thing pass for each network.
         left_out: Takes those that cannot be read, as long as there is another.
 
     Raises:
         SparsityError: If a network cannot be read, and nobody takes it or none is left.
     """
     failed: list[LeftOut] = []
-    runs = [
-        run
-        for source in track(sources)
-        for run in unless_left_out(partial(_read, source, read, measure), source.path, failed)
+    networks = [
+        (source, *found) for source in sources for found in unless_left_out(partial(read, source), source.path, failed)
     ]
+    runs = []
+    tasks = [partial(_measured, source, network, given, measure) for source, network, given in networks]
+    for (source, network, given), measured in zip(networks, track(in_forks(tasks), len(tasks)), strict=True):
+        if isinstance(measured, LeftOut):
+            failed.append(measured)
+        else:
+            runs.append(_trained(source, network, given, measured))
     if failed and (left_out is None or not runs):
         raise SparsityError(failed[0].reason)
     if left_out is not None:
@@ -141,33 +151,55 @@ def setting_labels(settings: Iterable[Setting]) -> dict[Setting, str]:
     }
 
 
-def _read(
-    source: Source,
-    read: Callable[[Source], tuple[nn.Module, Given]],
-    measure: Callable[[nn.Module], float | None] | None,
-) -> TrainedNetwork:
-    network, given = read(source)
-    found = topology(network, given)
+class _Measured(NamedTuple):
+    """What is computed of a network.
+
+    Args:
+        topology: What is left of it.
+        accuracy: On the test images; None if nobody knows.
+        real_size: What it costs; None where that is not known.
+        notes: Why something is not.
+    """
+
+    topology: Topology
+    accuracy: float | None
+    real_size: RealSize | None
+    notes: tuple[str, ...] = ()
+
+
+def _measured(source: Source, network: nn.Module, given: Given, measure: Measure | None) -> _Measured | LeftOut:
+    """What is computed of a network, or why it is left out."""
     try:
-        costs = real_size(network, given)
+        found = topology(network, given)
+        # One whose accuracy is known takes a few images to show that it fits them.
+        accuracy = None if measure is None else measure(network, None if source.accuracy is None else _FEW)
     except SparsityError as error:
-        source, costs = replace(source, note=f"{source.note}; {source.path}: {error}".lstrip("; ")), None
-    measured = measure(network) if measure is not None else None
+        return LeftOut(source.path, str(error))
+    accuracy = accuracy if source.accuracy is None else source.accuracy
+    try:
+        return _Measured(found, accuracy, real_size(network, given))
+    except SparsityError as error:
+        return _Measured(found, accuracy, None, (f"{source.path}: {error}",))
+
+
+def _trained(source: Source, network: nn.Module, given: Given, measured: _Measured) -> TrainedNetwork:
+    found, notes = measured.topology, [*filter(None, [source.note]), *measured.notes]
     size = f"{type(network).__name__}, {len(found.weights)} layers, {found.densities.size:,} weights"
+    curves: Mapping[str, Curve] = {}
     try:
         curves = read_curves(source.sessions)
     except SparsityError as error:
-        source, curves = replace(source, note=f"{source.note}; {error}".lstrip("; ")), {}
+        notes.append(str(error))
     return TrainedNetwork(
         name=f"{source.method} {source.seed}".strip() if source.sessions else source.path.stem,
         method=source.method,
         setting=Setting(size, found.densities.density),
-        source=source,
+        source=replace(source, note="; ".join(notes)),
         network=network,
         topology=found,
-        accuracy=measured if source.accuracy is None else source.accuracy,
+        accuracy=measured.accuracy,
         curves=curves,
-        real_size=costs,
+        real_size=measured.real_size,
         input_shape=given,
     )
 

@@ -1,10 +1,13 @@
 """Which property of networks tells their accuracy, over all runs of one architecture and density."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import chain
 from math import nan
 
 from sparsity.analysis.statistics.correlation import FEWEST_GROUPS, FEWEST_RUNS, RankCorrelation, rank_correlations
 from sparsity.analysis.topology.network import measures
+from sparsity.forks import in_forks
 from sparsity.report.networks import Repeats, Setting, TrainedNetwork, setting_labels
 from sparsity.report.page import at, details, paragraph, table
 from sparsity.report.tables import Table
@@ -21,16 +24,23 @@ def properties_of(settings: Mapping[Setting, Repeats]) -> dict[Setting, list[Ran
 
     Measures before the first step are those that runs have noted, those after training are counted in the networks.
     """
-    found: dict[Setting, list[RankCorrelation]] = {}
-    for setting, repeats in settings.items():
-        runs = [run for same in repeats.values() for run in same if run.accuracy is not None]
-        if setting.density < 1 and len(runs) >= FEWEST_RUNS:
-            known = [_measures(run) for run in runs]
-            names = sorted(dict.fromkeys(name for one in known for name in one), key=lambda name: "/" in name)
-            table = {name: [one.get(name, nan) for one in known] for name in names}
-            accuracies = [run.accuracy for run in runs if run.accuracy is not None]
-            found[setting] = rank_correlations(table, accuracies, [run.method for run in runs])
+    tasks = {
+        setting: partial(_correlations, [run for run in chain(*repeats.values()) if run.accuracy is not None])
+        for setting, repeats in settings.items()
+        if setting.density < 1
+    }
+    found = dict(zip(tasks, in_forks(list(tasks.values())), strict=True))
     return {setting: told for setting, told in found.items() if told}
+
+
+def _correlations(runs: Sequence[TrainedNetwork]) -> list[RankCorrelation]:
+    if len(runs) < FEWEST_RUNS:
+        return []
+    known = [_measures(run) for run in runs]
+    names = sorted(dict.fromkeys(name for one in known for name in one), key=lambda name: "/" in name)
+    table = {name: [one.get(name, nan) for one in known] for name in names}
+    accuracies = [run.accuracy for run in runs if run.accuracy is not None]
+    return rank_correlations(table, accuracies, [run.method for run in runs])
 
 
 def of_whole_networks(found: Sequence[RankCorrelation]) -> list[RankCorrelation]:

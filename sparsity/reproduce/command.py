@@ -9,12 +9,12 @@ import torch
 
 from sparsity.atomic import write_atomically
 from sparsity.errors import SparsityError, require_whole_number
+from sparsity.forks import cores
 from sparsity.reproduce.page import Row, page_of
 from sparsity.reproduce.results import Results
 from sparsity.reproduce.targets import Target, groups_of, read_targets
 from sparsity.study.grid import Point, read_grid
 from sparsity.study.launch import go_on
-from sparsity.study.places import cores
 from sparsity.study.planning import Resolve, plan
 from sparsity.study.running import Run, summary
 

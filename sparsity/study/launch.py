@@ -10,11 +10,11 @@ from typing import Any, Literal
 import torch
 
 from sparsity.errors import SparsityError, require_whole_number
+from sparsity.forks import cores
 from sparsity.runs.planned import write_planned
 from sparsity.study.claims import claimed
 from sparsity.study.engines import run_locally, run_on_ray
 from sparsity.study.grid import read_grid
-from sparsity.study.places import cores
 from sparsity.study.planning import Resolve, plan
 from sparsity.study.progress import follow
 from sparsity.study.results import Row, run_row, seed_means, summary_table, write_results

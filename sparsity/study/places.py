@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from sparsity.forks import cores
+
 
 @dataclass(frozen=True)
 class Place:
@@ -31,11 +33,6 @@ class Place:
         if self.gpu is not None:
             found["CUDA_VISIBLE_DEVICES"] = visible_gpu(self.gpu)
         return {**found, **self.variables}
-
-
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def visible_gpu(position: int) -> str:

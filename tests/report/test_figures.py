@@ -1,27 +1,38 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sparsity.analysis.comparison.networks import compare
 from sparsity.interop import save_checkpoint
 from sparsity.masks import add_masks, masks, set_mask
 from sparsity.networks import ResNet
-from sparsity.report.figures import Drawing, drawings
+from sparsity.plotting.catalogue import FigureSpec
+from sparsity.report.figures import drawings
 from sparsity.report.networks import by_setting, compared, read_runs
 from sparsity.report.sources import find_sources
 
 SaveRun = Callable[..., Path]
 
 
-def drawn(folder: Path, images: torch.Tensor | None = None) -> list[Drawing]:
+class Drawn(NamedTuple):
+    spec: FigureSpec[Any]
+    label: str
+    name: str
+    figure: Figure
+
+
+def drawn(folder: Path, images: torch.Tensor | None = None) -> list[Drawn]:
     paths = [str(path) for path in folder.iterdir()]
     settings = by_setting(read_runs(find_sources(sorted(paths), "best").finished))
     networks = {key: {run.name: run.network for run in compared(repeats)} for key, repeats in settings.items()}
     comparisons = {key: compare(found, images) for key, found in networks.items() if len(found) > 1}
-    return list(drawings(settings, comparisons, {}))
+    found = [(drawing, drawing.draw()) for drawing in drawings(settings, comparisons, {})]
+    return [Drawn(one.spec, one.label, one.name, figure) for one, figure in found if figure is not None]
 
 
 @pytest.fixture

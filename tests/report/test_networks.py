@@ -105,7 +105,7 @@ def test_accuracies_are_measured_only_where_nobody_says(save_run: SaveRun, tmp_p
     run = save_run("version_0", accuracy=0.9)
     file = sparse_file(tmp_path / "file.ckpt", 50)
     sources = find_sources([str(run), str(file)], "best").finished
-    assert [run.accuracy for run in read_runs(sources, measure=lambda network: 0.5)] == [0.9, 0.5]
+    assert [run.accuracy for run in read_runs(sources, measure=lambda network, count: 0.5)] == [0.9, 0.5]
     assert [run.accuracy for run in read_runs(sources)] == [0.9, None]
 
 

@@ -1,7 +1,9 @@
 """Comparing several networks pair by pair: distances, overlaps, correlations."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import combinations
+from functools import partial
+from itertools import chain, combinations
 
 from torch import Tensor, nn
 
@@ -11,16 +13,19 @@ from sparsity.analysis.activations.similarity import similarities_of
 from sparsity.analysis.activations.statistics import response_statistics
 from sparsity.analysis.comparison.distance import prepared_distance
 from sparsity.analysis.comparison.measures import distance_measures
-from sparsity.analysis.comparison.overlap import overlap_of_masks
+from sparsity.analysis.comparison.overlap import MaskOverlap, overlap_of_masks
 from sparsity.analysis.comparison.prepared import Align, Prepared
-from sparsity.analysis.comparison.results import Comparison, Pair
+from sparsity.analysis.comparison.results import Comparison, NetworkDistance, Pair
 from sparsity.errors import SparsityError
+from sparsity.forks import in_forks
 from sparsity.graph.layers import analysed
 from sparsity.graph.sample import Given, trace_of
 
 Names = tuple[str, str]
 
 _BATCH = 32
+_SHARES = 16
+"""So many parts all pairs are compared in, side by side."""
 
 
 def comparable_groups(networks: Mapping[str, nn.Module]) -> list[dict[str, nn.Module]]:
@@ -96,20 +101,35 @@ def compare(
     statistics = None if images is None else response_statistics(networks, images, point, _BATCH)
     correlations = None if statistics is None else correlations_of(statistics)
     similarities = None if statistics is None else similarities_of(statistics)
-    pairs = []
-    for a, b in track(list(combinations(names, 2))):
-        first, second = prepared[a], prepared[b]
-        pairs.append(
-            Pair(
-                a=a,
-                b=b,
-                distances={measure: prepared_distance(first, second, measure) for measure in distance_measures()},
-                overlap=overlap_of_masks(first.masks, second.masks),
-                correlation=None if correlations is None else correlations[a, b],
-                similarity=None if similarities is None else similarities[a, b],
-            )
+    for one in prepared.values():
+        one.read()
+    pairs = list(combinations(names, 2))
+    size = max(1, math.ceil(len(pairs) / _SHARES))
+    shares = [[(prepared[a], prepared[b]) for a, b in pairs[i : i + size]] for i in range(0, len(pairs), size)]
+    differences = chain.from_iterable(in_forks([partial(_differences, share) for share in shares]))
+    found = [
+        Pair(
+            a=a,
+            b=b,
+            distances=distances,
+            overlap=overlap,
+            correlation=None if correlations is None else correlations[a, b],
+            similarity=None if similarities is None else similarities[a, b],
         )
-    return Comparison(tuple(names), tuple(analysed(networks[names[0]])), tuple(pairs))
+        for (a, b), (distances, overlap) in zip(track(pairs), differences, strict=True)
+    ]
+    return Comparison(tuple(names), tuple(analysed(networks[names[0]])), tuple(found))
+
+
+def _differences(pairs: Sequence[tuple[Prepared, Prepared]]) -> list[tuple[dict[str, NetworkDistance], MaskOverlap]]:
+    """What the weights of two networks differ in, for each of some pairs."""
+    return [
+        (
+            {measure: prepared_distance(first, second, measure) for measure in distance_measures()},
+            overlap_of_masks(first.masks, second.masks),
+        )
+        for first, second in pairs
+    ]
 
 
 def _shapes(network: nn.Module) -> tuple[tuple[int, ...], ...]:

@@ -87,3 +87,13 @@ class Prepared:
     def fed(self) -> list[FloatArray]:
         """What the units of every layer but the last feed, as `outgoing_signatures` describes it; of chains only."""
         return outgoing_signatures(list(self.weights.values()))
+
+    def read(self) -> None:
+        """Read all that comparing asks for: forks that are made from here have it then.
+
+        Raises:
+            SparsityError: As what is read.
+        """
+        _ = self.weights, self.masks
+        if self.align == "propagate":
+            _ = self.fed if self.is_chain else self.units

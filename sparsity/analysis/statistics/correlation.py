@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from sparsity.analysis.statistics.intervals import Interval, bca, members_of, resamples
@@ -12,6 +13,9 @@ from sparsity.graph.weights import FloatArray
 
 FEWEST_RUNS = 8
 """Fewer runs do not tell any rank correlation."""
+
+_AT_ONCE = 250
+"""Resamples whose ranks are in memory together."""
 
 FEWEST_GROUPS = 5
 """Fewer groups than these cannot be drawn with replacement; their runs are drawn instead."""
@@ -80,7 +84,7 @@ def _correlations(
     members = members_of(drawn)
     everything = np.arange(len(scores))
     estimate = spearman(table, scores)
-    replicates = np.stack([spearman(table[:, chosen], scores[chosen]) for chosen in resamples(drawn, "spearman")])
+    replicates = _of_each(list(resamples(drawn, "spearman")), table, scores)
     without = [np.setdiff1d(everything, group) for group in members]
     jackknife = np.stack([spearman(table[:, rest], scores[rest]) for rest in without])
     ends = bca(estimate, replicates, jackknife)
@@ -90,19 +94,34 @@ def _correlations(
     ]
 
 
+def _of_each(draws: Sequence[NDArray[np.intp]], table: FloatArray, scores: FloatArray) -> FloatArray:
+    """Spearman's correlations of resamples, `[resamples, measures]`."""
+    found = np.empty((len(draws), len(table)))
+    of_length: dict[int, list[int]] = defaultdict(list)  # groups that are drawn whole may differ in size
+    for number, draw in enumerate(draws):
+        of_length[len(draw)].append(number)
+    for numbers in of_length.values():
+        for start in range(0, len(numbers), _AT_ONCE):
+            some = numbers[start : start + _AT_ONCE]
+            chosen = np.stack([draws[number] for number in some])
+            found[some] = spearman(table[:, chosen].swapaxes(0, 1), scores[chosen])
+    return found
+
+
 def spearman(table: FloatArray, scores: FloatArray) -> FloatArray:
     """Spearman's rank correlation (1904) of each row with some scores; equal numbers share their ranks.
 
     Args:
-        table: `[measures, runs]`.
-        scores: `[runs]`.
+        table: `[..., measures, runs]`.
+        scores: `[..., runs]`.
 
     Returns:
-        `[measures]`, in [-1, 1]; NaN where a row or the scores are all equal.
+        `[..., measures]`, in [-1, 1]; NaN where a row or the scores are all equal.
     """
-    ranks = stats.rankdata(np.vstack([table, scores]), axis=1)
-    ranks -= ranks.mean(axis=1, keepdims=True)
-    lengths = np.sqrt((ranks**2).sum(axis=1))
+    ranks = stats.rankdata(np.concatenate([table, scores[..., None, :]], axis=-2), axis=-1)
+    ranks -= ranks.mean(axis=-1, keepdims=True)
+    lengths = np.sqrt((ranks**2).sum(axis=-1))
     lengths[lengths == 0] = np.nan
-    rho: FloatArray = np.clip(ranks[:-1] @ ranks[-1] / (lengths[:-1] * lengths[-1]), -1, 1)
+    products = (ranks[..., :-1, :] * ranks[..., -1:, :]).sum(axis=-1)
+    rho: FloatArray = np.clip(products / (lengths[..., :-1] * lengths[..., -1:]), -1, 1)
     return rho
