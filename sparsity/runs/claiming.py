@@ -14,7 +14,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from sparsity.atomic import missing_folders
 from sparsity.errors import SparsityError
-from sparsity.runs.folder import RunFolder
+from sparsity.runs.folder import LOGS, RunFolder
 from sparsity.trainer.internals import Versioned, ask_version, asked_version, has_started
 
 _CLAIMED = "_sparsity_run_folder"
@@ -26,7 +26,7 @@ def runs_folder(trainer: pl.Trainer) -> Path:
     if (logger := _versioned(trainer)) is not None:
         return Path(logger.root_dir)
     places = [logger.save_dir for logger in trainer.loggers if logger.save_dir is not None]
-    return Path([*places, trainer.default_root_dir][0]) / "lightning_logs"
+    return Path([*places, trainer.default_root_dir][0]) / LOGS
 
 
 def run_folder(trainer: pl.Trainer) -> RunFolder | None:

@@ -14,6 +14,9 @@ from sparsity.atomic import remove_empty
 from sparsity.errors import SparsityError
 from sparsity.runs.yaml_files import load_yaml_without_aliases
 
+LOGS = "lightning_logs"
+"""The folder of runs side by side, where no logger is configured that calls it otherwise."""
+
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.yaml"
 SUMMARY = "summary.json"
@@ -181,6 +184,20 @@ def runs_below(folders: Iterable[Path]) -> Iterator[RunFolder]:
     """All sessions of runs at or below some folders, each once, in the order of their names and numbers."""
     found = {path.parent.resolve(): RunFolder(path.parent) for folder in folders for path in folder.rglob(CONFIG)}
     yield from sorted((run for run in found.values() if run.is_run), key=lambda run: _natural(run.path))
+
+
+def sessions_in(root: Path) -> list[RunFolder]:
+    """What fits with a `trainer.default_root_dir` of their own have left there, in the order of their numbers.
+
+    Args:
+        root: That folder; it need not exist.
+    """
+    return [RunFolder(path) for path in sorted((root / LOGS).glob("*"), key=_natural)]
+
+
+def newest_session(root: Path) -> RunFolder | None:
+    """The last of `sessions_in` that is a run's; None if none is."""
+    return next((session for session in reversed(sessions_in(root)) if session.is_run), None)
 
 
 def newest_checkpoint(runs: Path, name: str) -> Path:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sparsity.atomic import write_atomically
+from sparsity.runs.folder import sessions_in
 
 _FILE = "study.runs"
 _RUNS = "runs"
@@ -35,5 +36,5 @@ def not_begun(folders: Iterable[Path]) -> Iterator[tuple[Path, str]]:
         if missing := [run for run in folders if not run.is_dir()]:
             yield file.parent, f"the study is not done: {len(missing)} of its {len(planned)} runs have not begun"
         for run in folders:
-            if run.is_dir() and not any(run.glob("lightning_logs/*")):
+            if run.is_dir() and not sessions_in(run):
                 yield run, f"{run} has left nothing: it failed at the start, which its log.txt tells, or has just begun"

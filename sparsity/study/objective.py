@@ -9,18 +9,9 @@ import yaml
 from sparsity.checkpoints.reading import read_torch_file
 from sparsity.errors import SparsityError
 from sparsity.runs.curves import ACCURACY, DENSITY, Curve, read_curves
-from sparsity.runs.folder import RunFolder, runs_below
+from sparsity.runs.folder import newest_session
 from sparsity.runs.summary import is_reached
 from sparsity.study.running import Run
-
-
-def newest_session(folder: Path) -> RunFolder | None:
-    """What a run wrote into last.
-
-    Args:
-        folder: The run's, of all sessions.
-    """
-    return next(reversed(list(runs_below([folder]))), None)
 
 
 def logged(folder: Path) -> dict[str, Curve]:

@@ -8,6 +8,7 @@ import yaml
 
 from sparsity.errors import SparsityError
 from sparsity.formatting import listed
+from sparsity.runs.folder import LOGS
 from sparsity.study.grid import Point
 from sparsity.study.running import Run, folder_for
 from sparsity.trainer.internals import Versioned
@@ -66,7 +67,7 @@ def _loggers_in(folder: Path, given: Any) -> Any:
     if given in (None, True):
         return given
     loggers = [dict(one) for one in (given if isinstance(given, list) else [given])]
-    own = {"save_dir": str(folder), "name": "lightning_logs", "version": None}
+    own = {"save_dir": str(folder), "name": LOGS, "version": None}
     for logger in loggers:
         if logger["class_path"].rpartition(".")[2] in _VERSIONED:
             logger["init_args"] = {**logger.get("init_args", {}), **own}

@@ -12,7 +12,7 @@ from threading import Event
 from typing import Any, Literal
 
 from sparsity.atomic import write_atomically
-from sparsity.runs.folder import RunFolder
+from sparsity.runs.folder import sessions_in
 from sparsity.runs.summary import RunSummary
 from sparsity.study.locks import try_lock_to_pass_on
 from sparsity.study.places import Place
@@ -69,7 +69,7 @@ def status(run: Run) -> Status:
     """What an earlier session left of a run."""
     if summary(run) is not None:
         return "finished"
-    return "interrupted" if any(run.folder.glob("lightning_logs/*/checkpoints/last.ckpt")) else "new"
+    return "interrupted" if any(session.saved("last") for session in sessions_in(run.folder)) else "new"
 
 
 def summary(run: Run) -> dict[str, Any] | None:
@@ -78,10 +78,10 @@ def summary(run: Run) -> dict[str, Any] | None:
     Raises:
         SparsityError: If it is damaged.
     """
-    found = sorted(run.folder.glob("lightning_logs/*/summary.json"), key=lambda path: path.stat().st_mtime_ns)
-    if not found:
+    finished = [session for session in sessions_in(run.folder) if session.is_finished]
+    if not finished:
         return None
-    folder = RunFolder(found[-1].parent)
+    folder = max(finished, key=lambda session: session.summary_file.stat().st_mtime_ns)
     return {**asdict(RunSummary.read(folder)), "folder": str(folder.path)}
 
 

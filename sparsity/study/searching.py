@@ -6,10 +6,11 @@ from pathlib import Path
 from threading import Event, Lock
 
 from sparsity.atomic import write_atomically
+from sparsity.runs.folder import newest_session
 from sparsity.runs.planned import write_planned
 from sparsity.study.best import Outcome
 from sparsity.study.judging import Judge, attempt_judged
-from sparsity.study.objective import newest_session, validation_accuracy
+from sparsity.study.objective import validation_accuracy
 from sparsity.study.places import Place
 from sparsity.study.planning import Resolve, plan
 from sparsity.study.running import Run, status
