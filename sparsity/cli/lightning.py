@@ -1,6 +1,6 @@
 """The commands that need a Trainer: fit, validate, test and predict."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from sparsity.cli.resume import read_intact_checkpoint, require_same_pruner
 from sparsity.diagnosis import blaming
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.forward.float32 import choose_products
-from sparsity.masks import kept, sizes
+from sparsity.masks import is_mask_key, masks
 from sparsity.pruning.ablation import Ablation
 from sparsity.runs.claiming import runs_folder
 from sparsity.runs.class_paths import require_classes
@@ -188,9 +188,6 @@ class SparsityCLI(LightningCLI):
             config["callbacks"].append(RunOnDashboards(hyperparameters(self._settings)))
         require_no_null(config)
         trainer = self._instantiate_trainer(config, default_callbacks(config, own))
-        if self.subcommand == "fit":
-            for logger in trainer.loggers:
-                name_run(logger, self._name(pruner))
         require_whole_number("trainer.accumulate_grad_batches", config["accumulate_grad_batches"], at_least=1)
         if config["sync_batchnorm"] and trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
             raise SparsityError("trainer.sync_batchnorm works on GPUs alone; leave it out, or train in one process")
@@ -201,13 +198,19 @@ class SparsityCLI(LightningCLI):
             rank_zero_info(f"float32 numbers are multiplied as {self._products}, and in full to find a mask")
         return trainer
 
-    def _name(self, pruner: PruningCallback | None) -> str:
-        """What the run is called in a list of many."""
-        seed = self._get(self.config, "seed_everything")
+    def _name(self, resumed: Mapping[str, Any] | None) -> str:
+        """What the run is called in a list of many.
+
+        Args:
+            resumed: The tensors of the checkpoint that it goes on from.
+        """
+        pruner, seed = self._get(self.config_init, "pruner"), self._get(self.config, "seed_everything")
         if pruner is not None:
             return label(method_of(pruner), pruner.density, seed)
-        counts, everything = kept(self.model.network), sizes(self.model.network)
-        return label(unpruned(sum(counts.values()), sum(everything.values())), None, seed)
+        found = list(masks(self.model.network).values())
+        if resumed is not None:
+            found = [tensor for name, tensor in resumed.items() if is_mask_key(name, resumed)]
+        return label(unpruned(sum(int(m.sum()) for m in found), sum(m.numel() for m in found)), None, seed)
 
     def _require_something_to_evaluate(self, trainer: dict[str, Any]) -> None:
         stages = {"validate": "val", "test": "test", "predict": "predict"}
@@ -226,12 +229,17 @@ class SparsityCLI(LightningCLI):
         elif name is not None and Path(name).is_dir():
             choices = ("last",) if self.subcommand == "fit" else ("best", "last")
             self._take_checkpoint(checkpoint_of(Path(name), *choices), name)
+        resumed = None
         if path := self._get(self.config, "ckpt_path"):
             checkpoint = read_intact_checkpoint(Path(path))
             require_fitting(checkpoint, self.model, Path(path))
             if self.subcommand == "fit":
                 require_same_pruner(checkpoint, self._get(self.config_init, "pruner"), path)
                 require_same_settings(checkpoint, self._settings, path)
+            resumed = checkpoint["state_dict"]
+        if self.subcommand == "fit":
+            for logger in self.trainer.loggers:
+                name_run(logger, self._name(resumed))
 
     def _take_checkpoint(self, path: Path, name: str) -> None:
         ended = ", of a run that came to its end" if self.subcommand == "fit" and folder_of(path).is_finished else ""

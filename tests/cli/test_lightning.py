@@ -90,6 +90,16 @@ def test_test_evaluates_the_newest_checkpoint(sparsity: Any, trained: Path, whic
     assert f"{which}.ckpt" in outcome.err
 
 
+def test_a_run_that_keeps_masks_is_called_so_when_it_goes_on_too(sparsity: Any, trained: Path) -> None:
+    weights = run_folder(trained) / "checkpoints" / "last.ckpt"
+    arguments = [*QUICK, "--trainer.default_root_dir", trained, "--model.weights", weights]
+    assert sparsity("fit", *arguments).code == 0
+    go_on = ["--ckpt_path", run_folder(trained, 1), "--trainer.max_epochs", 3]
+    assert sparsity("fit", *arguments, *go_on).code == 0
+    names = [folder.name for number in (1, 2) for folder in RunFolder(run_folder(trained, number)).events_folders]
+    assert names == ["masks_kept-seed42"] * 2
+
+
 def test_without_checkpoints_the_network_at_hand_is_tested(sparsity: Any, tmp_path: Path) -> None:
     accuracies = []
     for number, checkpoints in enumerate(("true", "false")):

@@ -46,7 +46,7 @@
   }
 
   function read() {
-    const hash = decodeURIComponent(location.hash.slice(1));
+    const hash = location.hash.slice(1);
     if (!hash.includes("=")) {
       section = hash;
       if (hash) write();
