@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -19,10 +19,6 @@ T = TypeVar("T")
 
 _Warned = tuple[str, type[Warning], str, int]
 """What is said, of which kind, and where."""
-
-Track = Callable[[Iterable[Any], int], Iterable[Any]]
-"""Passes on things one by one, of so many in all; for a progress bar."""
-
 
 _MOST = 16
 """Each may take a hundred megabytes, and few tasks come in larger numbers."""

@@ -17,7 +17,7 @@ MODULES = {
     for path in sorted((ROOT / base).rglob("*.py"))
 }
 ROOMS = (
-    {"errors", "seeding", "atomic", "distributed", "formatting", "diagnosis", "html", "forks"},
+    {"errors", "seeding", "atomic", "distributed", "formatting", "diagnosis", "html", "forks", "tracking"},
     {"masks", "forward"},
     {"networks", "metrics"},
     {"graph"},
@@ -33,7 +33,7 @@ ROOMS = (
 )
 """Each may know those before it, and none beside it."""
 
-ALONE = {"errors", "seeding", "atomic", "distributed", "formatting", "diagnosis", "html", "forks"} | {
+ALONE = {"errors", "seeding", "atomic", "distributed", "formatting", "diagnosis", "html", "forks", "tracking"} | {
     "masks",
     "forward",
 }

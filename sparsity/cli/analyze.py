@@ -1,20 +1,20 @@
 """The command `analyze`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.utilities import rank_zero_warn
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 from torch import nn
 
 from sparsity.analysis.activations.responses import Point
 from sparsity.analysis.comparison.measures import MEASURES, pair_means
-from sparsity.analysis.comparison.networks import Names, comparable_groups, compare, require_alignable
+from sparsity.analysis.comparison.networks import comparable_groups, compare, require_alignable
 from sparsity.analysis.comparison.prepared import Align
 from sparsity.analysis.comparison.results import Comparison
 from sparsity.analysis.landscape.curvature_summary import curvature as curvature_of
@@ -29,8 +29,7 @@ from sparsity.cli.parser import OneSentenceParser, parser_of
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.evaluation import read_test_images
 from sparsity.graph.sample import Given, shape_by_data
-
-T = TypeVar("T")
+from sparsity.tracking import tracked
 
 Files = Literal["png", "pdf", "none"]
 
@@ -105,7 +104,7 @@ def analyze(
     given: Given = input_shape if input_shape is not None else shape_by_data(data, networks.values())
     require_alignable(networks, align, given)
     with results_folder(output) as folder:
-        topologies = {name: topology(found, given) for name, found in _tracked(networks.items(), "networks")}
+        topologies = {name: topology(found, given) for name, found in tracked(networks.items(), "networks")}
         summaries = {name: {"checkpoint": path, **summary(topologies[name])}
                      for name, path in zip(names, checkpoints, strict=True)}  # fmt: skip
         inputs, labels = read_test_images(data)
@@ -119,7 +118,7 @@ def analyze(
         if curvature and seen is not None:
             if labels is None:
                 raise SparsityError("curvature is that of the loss, and the labels of these data are no class indices")
-            for name, found in _tracked(networks.items(), "curvature"):
+            for name, found in tracked(networks.items(), "curvature"):
                 bend = curvature_of(found, seen, labels[:images])
                 summaries[name] |= to_dict(bend)
                 if bend.tangent_trace is None:
@@ -128,7 +127,8 @@ def analyze(
         groups = comparable_groups(networks)
         if len(groups) > 1:
             print("Networks of different architectures are compared among their own:", *map(list, groups), sep="\n  ")
-        comparisons = [compare(group, seen, align, point, _tracked_pairs, given) for group in groups if len(group) > 1]
+        track = partial(tracked, what="pairs")
+        comparisons = [compare(group, seen, align, point, track, given) for group in groups if len(group) > 1]
         write_topologies(folder, topologies)
         for file, rows in said.tables.items():
             write_rows(folder / file, rows)
@@ -186,14 +186,6 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.2%}"
     return f"{value:,}"
-
-
-def _tracked(items: Iterable[T], what: str) -> Iterable[T]:
-    return track(list(items), description=what, transient=True)
-
-
-def _tracked_pairs(pairs: Sequence[Names]) -> Iterable[Names]:
-    return _tracked(pairs, "pairs")
 
 
 run = analyze

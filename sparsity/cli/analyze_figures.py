@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
-from rich.progress import track
 from torch import Tensor, nn
 
 from sparsity.analysis.comparison.results import Comparison
@@ -22,6 +21,7 @@ from sparsity.plotting.catalogue import (
     drawn,
 )
 from sparsity.plotting.files import Kind, save_figure
+from sparsity.tracking import tracked
 
 _LONGEST = 80
 
@@ -50,7 +50,7 @@ def save_figures(
         for spec, figure in drawn(EXEMPLAR_FIGURES, exemplars):
             save_figure(figure, folder / spec.name, kinds)
     figures = _figures(networks, groups, {found.names: found for found in comparisons}, images)
-    for name, figure in track(figures, description="figures", transient=True):
+    for name, figure in tracked(figures, "figures"):
         save_figure(figure, folder / name, kinds)
 
 

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean
 
 from pytorch_lightning import LightningDataModule
-from rich.progress import track
 from torch import Tensor, nn
 
 from sparsity.analysis.predictions.corruptions import CORRUPTIONS, SEVERITIES, corrupted
@@ -13,6 +12,7 @@ from sparsity.analysis.predictions.exemplars import FEWEST, pruning_identified_e
 from sparsity.analysis.predictions.quality import class_accuracies, quality
 from sparsity.analysis.records import Row
 from sparsity.evaluation import accuracy, known_accuracy, known_logits, read_test_pixels
+from sparsity.tracking import tracked
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ def _corrupted(networks: Mapping[str, nn.Module], labels: Tensor, data: Lightnin
     pixels = read_test_pixels(data)
     rows: list[Row] = []
     kinds = [(name, severity) for name in CORRUPTIONS for severity in SEVERITIES]
-    for name, severity in track(kinds, description="corruptions", transient=True):
+    for name, severity in tracked(kinds, "corruptions"):
         seen, _ = data.on_after_batch_transfer((corrupted(pixels, name, severity), labels), 0)
         rows += [
             {

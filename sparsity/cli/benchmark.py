@@ -7,7 +7,6 @@ from typing import get_args
 
 import torch
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from torch import nn
 
@@ -21,6 +20,7 @@ from sparsity.compaction.timing import Timing, timings, variants
 from sparsity.errors import SparsityError, require_whole_number
 from sparsity.formatting import csv_table
 from sparsity.masks import density
+from sparsity.tracking import tracked
 
 _COLUMNS = ("checkpoint", "network", "engine", "threads", "batch", "milliseconds", "per_second", "ratio")
 
@@ -81,7 +81,7 @@ def benchmark(
     chosen = _here(get_args(Engine) if engines is None else engines)
     paths = [checkpoint_in(path) for path in checkpoints]
     rows = []
-    for path in track(paths, description="networks", transient=True):
+    for path in tracked(paths, "networks"):
         found = load_like(path, network, mask).to(device)
         timed = timings(variants(found, input_shape), input_shape, chosen, batches, counts, repeats, refused=print)
         rows += [{"checkpoint": path, **_row(timing)} for timing in timed]

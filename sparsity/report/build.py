@@ -1,14 +1,12 @@
 """What the subcommand `report` does."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from pytorch_lightning import LightningDataModule
-from rich.progress import track
 from torch import Tensor, nn
 
 from sparsity import __version__
@@ -37,8 +35,7 @@ from sparsity.report.sections import (
 from sparsity.report.significance import significance
 from sparsity.report.sources import Choice, find_sources
 from sparsity.report.summary import summary
-
-T = TypeVar("T")
+from sparsity.tracking import tracked
 
 PAGE = "index.html"
 
@@ -85,12 +82,12 @@ def report(
     given = input_shape or own_shape(data)
     read = partial(read_network, network=network, input_shape=given, trust_config=trust_config)
     with one_thread():
-        settings = by_setting(read_runs(sources.finished, read, measure, partial(_tracked, what="networks"), left_out))
+        settings = by_setting(read_runs(sources.finished, read, measure, left_out))
     missing = reasons(sources.unfinished, left_out)
     with results_folder(output) as folder, one_thread():
         seen = None if inputs is None else inputs[:images]
         comparisons = {
-            setting: compare({run.name: run.network for run in runs}, seen, track=_tracked_pairs)
+            setting: compare({run.name: run.network for run in runs}, seen, track=partial(tracked, what="pairs"))
             for setting, runs in {key: compared(repeats) for key, repeats in settings.items()}.items()
             if len(runs) > 1
         }
@@ -145,11 +142,3 @@ def _command(
     if data is not None:
         words += ["--data", type(data).__name__, "--images", str(images)]
     return shell("report", *paths, *words)
-
-
-def _tracked_pairs(names: Sequence[tuple[str, str]]) -> Iterable[tuple[str, str]]:
-    return _tracked(names, len(names), what="pairs")
-
-
-def _tracked(found: Iterable[T], total: int, what: str) -> Iterable[T]:
-    return track(found, total=total, description=what, transient=True)

@@ -12,13 +12,14 @@ from torch import nn
 from sparsity.analysis.topology.network import Topology, topology
 from sparsity.compaction.sizes import RealSize, real_size
 from sparsity.errors import SparsityError
-from sparsity.forks import Track, in_forks
+from sparsity.forks import in_forks
 from sparsity.formatting import percent
 from sparsity.graph.sample import Given
 from sparsity.report.grouping import Config, differing, variant
 from sparsity.report.reading import read_network
 from sparsity.report.sources import LeftOut, Source, unless_left_out
 from sparsity.runs.curves import Curve, read_curves
+from sparsity.tracking import tracked
 
 MOST_COMPARED = 30
 """They make 435 pairs, which take half a minute."""
@@ -77,7 +78,6 @@ def read_runs(
     sources: Sequence[Source],
     read: Callable[[Source], tuple[nn.Module, Given]] = read_network,
     measure: Measure | None = None,
-    track: Track = lambda networks, total: networks,
     left_out: list[LeftOut] | None = None,
 ) -> list[TrainedNetwork]:
     """Read all networks, and tell their settings and methods apart.
@@ -87,7 +87,6 @@ def read_runs(
         read: Of a source its network and what it takes, see `read_network`.
         measure: A network's test accuracy on so many images, or all if None; None if it is unknown. Also tells which
             networks do not fit the data.
-        track: Sees one thing pass for each network.
         left_out: Takes those that cannot be read, as long as there is another.
 
     Raises:
@@ -99,7 +98,8 @@ def read_runs(
     ]
     runs = []
     tasks = [partial(_measured, source, network, given, measure) for source, network, given in networks]
-    for (source, network, given), measured in zip(networks, track(in_forks(tasks), len(tasks)), strict=True):
+    coming = tracked(in_forks(tasks), "networks", len(tasks))
+    for (source, network, given), measured in zip(networks, coming, strict=True):
         if isinstance(measured, LeftOut):
             failed.append(measured)
         else:

@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.progress import track
-
 from sparsity.analysis.comparison.results import Comparison
 from sparsity.forks import in_forks
 from sparsity.plotting.catalogue import SECTIONS
@@ -21,6 +19,7 @@ from sparsity.report.figures import Drawing, drawings
 from sparsity.report.networks import Repeats, Setting
 from sparsity.report.page import Section, columns, figure, figures
 from sparsity.report.properties import Properties
+from sparsity.tracking import tracked
 
 _LARGEST_SVG = 150_000
 """Characters; of larger figures, which have many violins, pixels take less room."""
@@ -52,9 +51,7 @@ def sections_of_figures(
     taken = Counter[str]()
     planned = drawings(settings, comparisons, told)
     tasks = [partial(_rendered, drawing, owners, f"f{number}-") for number, drawing in enumerate(planned)]
-    for drawing, files in zip(
-        planned, track(in_forks(tasks), total=len(tasks), description="figures", transient=True), strict=True
-    ):
+    for drawing, files in zip(planned, tracked(in_forks(tasks), "figures", len(tasks)), strict=True):
         if files is None:
             continue
         spec = drawing.spec
