@@ -1,9 +1,9 @@
 """The font of PDF files: matplotlib's own without its layout tables, whose parsing takes most of a small PDF's time."""
 
-import atexit
 import shutil
 import tempfile
 from functools import cache
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 from fontTools.subset import Options, Subsetter  # type: ignore[import-untyped]
@@ -12,7 +12,7 @@ from matplotlib import font_manager
 
 _LAYOUT = ("GDEF", "GPOS", "GSUB", "MATH", "kern", "FFTM")
 _FAMILY_NAMES = (1, 4, 16)
-_USUAL = (range(0x0020, 0x0530), range(0x1E00, 0x2300), range(0x25A0, 0x2600))
+_USUAL = (range(0x0530), range(0x1E00, 0x2300), range(0x25A0, 0x2600))
 """Latin, Greek and Cyrillic, signs and operators."""
 
 
@@ -30,7 +30,8 @@ def _family(usual: bool) -> str:
     """Normal and bold, made once in a process; every PDF then takes less than half its time."""
     family = f"DejaVu Sans lean {'usual' if usual else 'all'}"
     folder = tempfile.mkdtemp(prefix="sparsity-font-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    # Unlike what atexit has, also in a fork that was made for a task, and there without what its parent has.
+    Finalize(None, shutil.rmtree, (folder,), {"ignore_errors": True}, exitpriority=0)
     for weight in ("normal", "bold"):
         file = str(Path(folder) / f"{weight}.ttf")
         found = font_manager.findfont(font_manager.FontProperties(family="DejaVu Sans", weight=weight))
