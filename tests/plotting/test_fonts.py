@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from sparsity.plotting.files import figure_bytes
 from sparsity.plotting.fonts import lean_font
 
-USUAL = "Größe\nλ ≤ × ± → Жя"
+USUAL = "Größe\nλ ≤ ± → Жя"
 
 
 def test_usual_letters_take_a_smaller_font() -> None:
