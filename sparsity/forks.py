@@ -48,7 +48,7 @@ def in_forks(tasks: Sequence[Callable[[], T]]) -> Iterator[T]:
     """Run tasks in as many processes as there are cores.
 
     A task that fails in its fork, or whose result cannot be sent back, is run again in this process, which then says
-    why. Without forks, as on Windows, all are run here.
+    why. Without forks, as on Windows or once CUDA is in use, all are run here.
 
     Args:
         tasks: Each changes nothing that anybody else looks at. They run on the processor, in one thread each.
@@ -91,8 +91,9 @@ def _results(
 
 
 def _can_fork() -> bool:
-    # On macOS libraries of the system may not go on in a fork; and forks of a fork would take the cores of the others.
-    return sys.platform == "linux" and not _is_fork
+    # On macOS libraries of the system may not go on in a fork, nowhere CUDA; and forks of a fork would take the cores
+    # of the others.
+    return sys.platform == "linux" and not _is_fork and not torch.cuda.is_initialized()
 
 
 _is_fork = False

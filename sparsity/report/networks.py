@@ -67,6 +67,7 @@ class TrainedNetwork:
 
 
 Measure = Callable[[nn.Module, int | None], float | None]
+"""The test accuracy of a network on so many images, or on all; None if it is unknown."""
 
 _FEW = 8
 
