@@ -93,7 +93,8 @@ def _results(
 def _can_fork() -> bool:
     # On macOS libraries of the system may not go on in a fork, nowhere CUDA; and forks of a fork would take the cores
     # of the others.
-    return sys.platform == "linux" and not _is_fork and not torch.cuda.is_initialized()
+    with_cuda: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return sys.platform == "linux" and not _is_fork and not with_cuda
 
 
 _is_fork = False
