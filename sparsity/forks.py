@@ -1,5 +1,6 @@
 """Independent tasks side by side, each in a fork of this process, which has all that they need in memory already."""
 
+import ctypes
 import gc
 import os
 import signal
@@ -19,6 +20,9 @@ T = TypeVar("T")
 
 _Warned = tuple[str, type[Warning], str, int]
 """What is said, of which kind, and where."""
+
+_PR_SET_PDEATHSIG = 1
+"""Of Linux: what a process is told when its parent ends."""
 
 _MOST = 16
 """Each may take a hundred megabytes, and few tasks come in larger numbers."""
@@ -103,6 +107,7 @@ _is_fork = False
 def _begin() -> None:
     global _is_fork
     _is_fork = True
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # nobody else would end it once its parent is killed
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once, and without a word
     torch.set_num_threads(1)
     threadpool_limits(1)

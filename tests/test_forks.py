@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -119,3 +120,25 @@ def test_after_threads_of_torch_forks_go_on() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == "2\n"
+
+
+@needs_forks
+def test_forks_end_with_their_parent_however_it_ends() -> None:
+    code = (
+        "import os, time; from sparsity import forks; forks.cores = lambda: 2;"
+        "list(forks.in_forks([lambda: (print(os.getpid(), flush=True), time.sleep(100))] * 2))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        processes = [int(parent.stdout.readline()) for _ in range(2)]
+        parent.kill()
+    assert _ended(processes)
+
+
+def _ended(processes: list[int]) -> bool:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if not any(Path(f"/proc/{process}/cmdline").exists() for process in processes):
+            return True
+        time.sleep(0.05)
+    return False

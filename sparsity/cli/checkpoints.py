@@ -38,7 +38,7 @@ def names_of(checkpoints: Sequence[str], names: Sequence[str] | None) -> list[st
                 raise SparsityError(f"a name has 1 to {LONGEST_NAME} characters on one line, not {name[:40]!a}")
         return list(names)
     if twice := [path for path, times in Counter(map(str, map(Path, checkpoints))).items() if times > 1]:
-        raise SparsityError(f"{twice[0]} is given twice; give it once, or names that tell the two apart")
+        raise SparsityError(f"{twice[0]} is given twice; give it once, or --names that tell the two apart")
     paths = [Path(path).resolve().with_suffix("").parts for path in checkpoints]
     paths = [tuple(part for part in parts if part != "checkpoints") for parts in paths]
     for depth in range(1, max(map(len, paths)) + 1):

@@ -6,6 +6,7 @@ from sparsity.checkpoints.layouts import Kind, MaskChoice, detect_kind
 from sparsity.checkpoints.loading import load_network
 from sparsity.checkpoints.network_files import read_network_file
 from sparsity.checkpoints.writing import save_checkpoint
+from sparsity.cli.checkpoints import checkpoint_in
 from sparsity.cli.parser import OneSentenceParser, parser_of
 from sparsity.masks import density, kept, sizes
 
@@ -36,6 +37,7 @@ def convert(
     Raises:
         SparsityError: If it cannot be read, or the output exists.
     """
+    path = checkpoint_in(path)
     found = load_network(path, kind, mask, network)
     save_checkpoint(found, output)
     layout = kind or ("its own network's" if network is not None else _detected(path))

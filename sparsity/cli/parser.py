@@ -130,7 +130,7 @@ def options_of_fit() -> list[str]:
     """The options of a fit by their dotted names, those of classes that can be chosen too, but for schedules' many."""
     chosen: dict[str, list[type]] = {"trainer": [pl.Trainer], "model": [SparseClassifier], **_classes()}
     names = [(place, name) for place, kinds in chosen.items() for kind in kinds for name in signature(kind).parameters]
-    return list(dict.fromkeys(f"{place}.{name}" for place, name in names))
+    return list(dict.fromkeys([*(f"{place}.{name}" for place, name in names), *chosen]))
 
 
 def choices_of_fit() -> dict[str, list[str]]:

@@ -75,6 +75,9 @@ def one_sentence(message: str, class_names: Iterable[str] = (), options: Sequenc
     if no_class := _NO_CLASS.match(reason):
         example = "StepLR" if key.endswith("lr_scheduler") else "SGD"
         return f"{key} has no class yet to take {no_class[1]}: give --{key} {example} --{key}.{no_class[1]} VALUE"
+    if missing := re.match(r"the following arguments are required: ((?:validate|test|predict|fit)\.\S+)", reason):
+        needed = missing[1].strip(",").partition(".")[2]
+        return f"there is no {needed}: give --{needed}, or all of a run's settings with --config RUN/config.yaml"
     if chosen and (option := re.match(r"Option '(.+)' is not accepted", reason)):
         more = f"; as one of its **kwargs it is --{key}.dict_kwargs.{option[1]}" if takes_any_name(paths[-1]) else ""
         return f"{key}: {chosen} has no argument {option[1]}; --{key}.help={chosen} lists those it has{more}"

@@ -29,7 +29,7 @@ class Setting(NamedTuple):
     """Networks of one setting are compared with each other.
 
     Args:
-        architecture: Class and size of the network.
+        architecture: Class and size of the network, and its data where there are several.
         density: The one asked for; of bare files the usual one in their family.
     """
 
@@ -112,7 +112,7 @@ def read_runs(
     families: dict[str, list[float]] = defaultdict(list)
     for run in runs:
         families[run.source.family].append(run.topology.densities.density)
-    runs = [replace(run, setting=_setting(run, families[run.source.family])) for run in runs]
+    runs = [replace(run, setting=_setting(run, families[run.source.family])) for run in _apart_by_data(runs)]
     runs = _named_by_variant(runs)
     return _named_apart(runs)
 
@@ -203,6 +203,24 @@ def _trained(source: Source, network: nn.Module, given: Given, measured: _Measur
         real_size=measured.real_size,
         input_shape=given,
     )
+
+
+def _apart_by_data(runs: Sequence[TrainedNetwork]) -> Sequence[TrainedNetwork]:
+    """Networks that were trained on different data are no more compared than such of different architectures."""
+    names = [_data(run.source.config) for run in runs]
+    if len(set(names) - {""}) < 2:
+        return runs
+    settings = [
+        run.setting._replace(architecture=f"{run.setting.architecture}, {name}") if name else run.setting
+        for run, name in zip(runs, names, strict=True)
+    ]
+    return [replace(run, setting=setting) for run, setting in zip(runs, settings, strict=True)]
+
+
+def _data(config: Config) -> str:
+    """The bare name of the data that a run's config names; empty if it names none."""
+    data = config.get("data")
+    return str(data.get("class_path", "")).rpartition(".")[2] if isinstance(data, Mapping) else ""
 
 
 def _setting(run: TrainedNetwork, family: Sequence[float]) -> Setting:

@@ -178,13 +178,13 @@ def _of_file(path: Path) -> Source:
 
 def _of_run(folder: RunFolder, choice: str) -> Source:
     summary, config = RunSummary.read(folder), folder.read_config()
-    taken, note = choice, ""
-    if choice == "best" and folder.saved("best", "last") == folder.checkpoint("last"):
+    taken, note, checkpoint = choice, "", folder.saved(choice)
+    if choice == "best" and checkpoint is None and (checkpoint := folder.saved("last")) is not None:
         taken, note = "last", f"{folder.path} has no best.ckpt, so its last.ckpt is taken"
     seed = config.get("seed_everything") if summary.seed is None else summary.seed
     return Source(
         path=folder.path,
-        checkpoint=folder.checkpoint(taken),
+        checkpoint=checkpoint or folder.checkpoint(taken),
         method=summary.method,
         seed=str(seed) if isinstance(seed, int) else "",
         family=str(folder.path),

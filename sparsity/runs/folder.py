@@ -74,8 +74,14 @@ class RunFolder:
         return self.checkpoints / f"{name}.ckpt"
 
     def saved(self, *names: str) -> Path | None:
-        """The first of some checkpoints that there is."""
-        return next((file for name in names if (file := self.checkpoint(name)).is_file()), None)
+        """The first of some checkpoints that the run has.
+
+        A session saves no best network unless it is better than those before, and nothing at all where no epoch was
+        left: of each name the newest of all sessions is taken.
+        """
+        sessions = self.sessions()[::-1]
+        files = (session.checkpoint(name) for name in names for session in sessions)
+        return next((file for file in files if file.is_file()), None)
 
     @property
     def events_folders(self) -> list[Path]:
@@ -201,7 +207,7 @@ def newest_session(root: Path) -> RunFolder | None:
 
 
 def newest_checkpoint(runs: Path, name: str) -> Path:
-    """The checkpoint written last among runs that lie side by side.
+    """A checkpoint of the newest among runs that lie side by side.
 
     Args:
         runs: Holds a folder per run, for example `lightning_logs`.
@@ -210,12 +216,19 @@ def newest_checkpoint(runs: Path, name: str) -> Path:
     Raises:
         SparsityError: If no run has such a checkpoint.
     """
-    found = list(runs.glob(f"*/{CHECKPOINTS}/{name}.ckpt"))
-    if not found:
-        raise SparsityError(
-            f"no run below {runs} has a checkpoint {name}.ckpt; give the path of a checkpoint, or train first"
-        )
-    return _newest(found)
+    written = {path: _last_written(path) for path in runs.glob("*")}
+    for path in sorted((path for path in written if written[path]), key=lambda path: written[path], reverse=True):
+        if (found := RunFolder(path).saved(name)) is not None:
+            return found
+    raise SparsityError(
+        f"no run below {runs} has a checkpoint {name}.ckpt; give the path of a checkpoint, or train first"
+    )
+
+
+def _last_written(folder: Path) -> int:
+    """When a fit has saved something there last; 0 if it has not."""
+    files = [*folder.glob(f"{CHECKPOINTS}/*.ckpt"), *folder.glob(SUMMARY)]
+    return max((file.stat().st_mtime_ns for file in files), default=0)
 
 
 def newest_other_checkpoint(checkpoint: Path) -> Path | None:

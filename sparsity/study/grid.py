@@ -105,10 +105,16 @@ def read_grid(path: Path) -> list[Point]:
         if not isinstance(rule, dict) or not rule or not rule.keys() <= set(keys):
             raise SparsityError(f"{path} excludes {rule!r}, which is no combination of values of its axes {keys}")
     texts = {key: _texts([values[key] for values in entry]) for entry in axes for key in entry[0]}
+    combinations = [
+        {key: value for entry in combination for key, value in entry.items()}
+        for combination in itertools.product(*axes)
+    ]
+    for rule in excluded:
+        if not any(_excludes(rule, values) for values in combinations):
+            raise SparsityError(f"{path} excludes {rule!r}, which none of its runs has; correct it, or leave it out")
     points: dict[str, Point] = {}
-    for combination in itertools.product(*axes):
-        values = {key: value for entry in combination for key, value in entry.items()}
-        if any(all(values[key] == value for key, value in rule.items()) for rule in excluded):
+    for values in combinations:
+        if any(_excludes(rule, values) for rule in excluded):
             continue
         point = _point(path, base, study.get("set") or {}, values, texts)
         point = _searching(point, keys, drawn, trials)
@@ -116,6 +122,10 @@ def read_grid(path: Path) -> list[Point]:
     if not points:
         raise SparsityError(f"{path} excludes all of its runs; leave some")
     return list(points.values())
+
+
+def _excludes(rule: Mapping[str, object], values: Mapping[str, object]) -> bool:
+    return all(values[key] == value for key, value in rule.items())
 
 
 def _texts(values: Sequence[object]) -> dict[str, str]:
@@ -147,10 +157,9 @@ def _read(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise SparsityError(f"{path} is not valid YAML: {reason_of(error)}") from error
     if not isinstance(study, dict) or not study.keys() <= _KEYS:
-        unknown = sorted(map(str, study.keys() - _KEYS)) if isinstance(study, dict) else ["something else"]
-        raise SparsityError(
-            f"{path} is not a study: it has {unknown[0]!r}; a study has config, set, axes, exclude and trials"
-        )
+        unknown = sorted(map(repr, study.keys() - _KEYS)) if isinstance(study, dict) else ["something else"]
+        what = "is empty" if study is None else f"has {unknown[0]}"
+        raise SparsityError(f"{path} is not a study: it {what}; a study has config, set, axes, exclude and trials")
     for key, kind in (("set", dict), ("axes", list), ("exclude", list)):
         if not isinstance(study.get(key) or kind(), kind):
             raise SparsityError(f"{key!r} of {path} must be a {'mapping' if kind is dict else 'list'}")

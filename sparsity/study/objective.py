@@ -55,7 +55,7 @@ def validation_accuracy(run: Run) -> float:
     """
     newest = newest_session(run.folder)
     sessions = () if newest is None else newest.sessions()
-    best = next((found for one in reversed(sessions) if (found := one.saved("best"))), None)
+    best = None if newest is None else newest.saved("best")
     if best is None:
         raise SparsityError(
             f"{run.folder} has no best.ckpt, and so no validation accuracy to search by; give the data validation "

@@ -100,6 +100,24 @@ def test_a_run_that_keeps_masks_is_called_so_when_it_goes_on_too(sparsity: Any, 
     assert names == ["masks_kept-seed42"] * 2
 
 
+def test_a_run_that_is_resumed_at_its_end_has_the_networks_that_it_had(sparsity: Any, trained: Path) -> None:
+    shutil.rmtree(run_folder(trained))
+    fit = ["fit", *QUICK, *SYNFLOW, "--trainer.default_root_dir", trained, "--test_after_fit", "true"]
+    assert sparsity(*fit).code == 0
+    assert sparsity(*fit, "--ckpt_path", "last").code == 0
+    first, again = run_folder(trained), run_folder(trained, 1)
+    assert not (again / "checkpoints").exists()
+    accuracy = json.loads((first / "summary.json").read_text())["test_accuracy"]["best"]
+    assert json.loads((again / "summary.json").read_text())["test_accuracy"]["best"] == accuracy
+    outcome = sparsity("report", trained / "lightning_logs", "--output", trained / "page")
+    assert outcome.code == 0, outcome.err
+    assert "left out" not in outcome.err
+    assert f"{accuracy:.2%}".replace("%", " %") in (trained / "page" / "index.html").read_text()
+    for path in (again, "best"):
+        outcome = sparsity("test", "--config", first / "config.yaml", "--ckpt_path", path)
+        assert f"is {first / 'checkpoints' / 'best.ckpt'}\n" in outcome.err
+
+
 def test_without_checkpoints_the_network_at_hand_is_tested(sparsity: Any, tmp_path: Path) -> None:
     accuracies = []
     for number, checkpoints in enumerate(("true", "false")):

@@ -113,3 +113,13 @@ def test_accuracies_are_measured_only_where_nobody_says(save_run: SaveRun, tmp_p
 def test_of_very_many_runs_each_methods_first_is_compared(tmp_path: Path, each: int, expected: int) -> None:
     (run,) = read(sparse_file(tmp_path / "file.ckpt", 50))
     assert len(compared({"a": [run] * each, "b": [run] * each})) == expected
+
+
+def test_networks_of_different_data_are_not_compared(save_run: SaveRun, tmp_path: Path) -> None:
+    for number, (method, data) in enumerate([("A", "MNIST"), ("B", "MNIST"), ("A", "Digits")]):
+        save_run(f"version_{number}", method, seed=number, data={"class_path": f"sparsity.datamodules.{data}"})
+    found = by_setting(read_runs(find_sources([str(tmp_path / "runs")], "best").finished))
+    assert [(setting.architecture.rpartition(", ")[2], sorted(runs)) for setting, runs in found.items()] == [
+        ("MNIST", ["A", "B"]),
+        ("Digits", ["A"]),
+    ]

@@ -107,6 +107,7 @@ def test_values_that_are_the_same_in_short_are_written_in_full(write: Any) -> No
         ({"axes": [{"a": [1]}, {"a": [2]}]}, "the axis 'a' twice"),
         ({"axes": [{"a": [1]}], "exclude": [{"b": 1}]}, "no combination of values of its axes"),
         ({"axes": [{"a": [1]}], "exclude": [{"a": 1}]}, "excludes all of its runs"),
+        ({"axes": [{"a": ["RigL"]}], "exclude": [{"a": "Rigl"}]}, "excludes {'a': 'Rigl'}, which none of its runs has"),
         ({"axes": [DRAWN]}, "draws lr and does not say how often; add trials"),
         ({"axes": [DRAWN], "trials": 0}, "trials of .* must be a whole number of at least 1, not 0"),
         ({"axes": [DRAWN], "trials": 2.5}, "whole number of at least 1, not 2.5"),
