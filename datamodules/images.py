@@ -21,6 +21,7 @@ from sparsity.datamodules.loading import (
     InMemoryImages,
     InOrderLoader,
     ResumableLoader,
+    ShareSampler,
     fit_on,
     unchanged,
 )
@@ -193,8 +194,11 @@ class ImageDataModule(Augmented):
 
     @override
     def test_dataloader(self) -> DataLoader[Batch]:
-        """The test images in their original order."""
-        return InOrderLoader(**self._loader_options(_loaded(self._test, "test")))
+        """The test images in their original order, each once however many processes there are."""
+        images, options = _loaded(self._test, "test"), dict[str, Any]()
+        if self.trainer is not None and (ranks := self.trainer.distributed_sampler_kwargs) is not None:
+            options["sampler"] = ShareSampler(len(images), **ranks)
+        return InOrderLoader(**self._loader_options(images), **options)
 
     @override
     def predict_dataloader(self) -> DataLoader[Batch]:

@@ -125,6 +125,30 @@ class EpochSampler(DistributedSampler[Batch]):
         return torch.randperm(self.size, generator=named_generator("training order", epoch, seed=self.seed))
 
 
+class ShareSampler(DistributedSampler[Batch]):
+    """A rank's share of the samples in their order, none of which comes twice: some ranks may have one less.
+
+    Only where ranks need not take steps together, as in a test: Lightning's own sampler fills up what is missing.
+
+    Args:
+        size: Number of samples.
+        num_replicas: Number of ranks.
+        rank: This process, in [0, num_replicas).
+    """
+
+    def __init__(self, size: int, num_replicas: int, rank: int) -> None:
+        super().__init__(range(size), num_replicas, rank, shuffle=False)  # type: ignore[arg-type]
+        self.size = size
+
+    @override
+    def __iter__(self) -> Iterator[int]:  # type: ignore[override]
+        return iter(range(self.rank, self.size, self.num_replicas))
+
+    @override
+    def __len__(self) -> int:
+        return len(range(self.rank, self.size, self.num_replicas))
+
+
 class ResumableLoader(DataLoader[Batch]):
     """A DataLoader whose state is the epoch and the number of batches it has given in it.
 

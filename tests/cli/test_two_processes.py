@@ -1,6 +1,7 @@
 """Two processes need no flag of ours: `--trainer.devices 2 --trainer.strategy ddp` alone."""
 
 import inspect
+import json
 import os
 import re
 import subprocess
@@ -14,6 +15,9 @@ import torch
 import sparsity.callbacks
 from benchmarks.processes import PRUNERS, fit
 from sparsity.callbacks import PruningCallback
+from sparsity.datamodules import Digits
+from sparsity.evaluation import known_accuracy, read_test_images
+from sparsity.interop import load_network
 from tests.every_pruner_on_two_ranks import BY_OWN_LOSS, FEW, TWO_OF_FOUR, fit_own_loss
 
 ROOT = Path(__file__).parent.parent.parent
@@ -41,7 +45,16 @@ def test_both_ranks_end_with_the_same_masks_and_weights_at_the_exact_density(pru
     assert all(torch.equal(first[name], second[name]) for name in first if "running" not in name)
     assert sum(int(t.sum()) for n, t in first.items() if n.endswith("weight_mask")) == 11_940
     assert run.stdout.count("density 0.1 asked, 0.1 reached") == 1
-    assert [p.name for p in (tmp_path / "lightning_logs").iterdir()] == ["version_0"]
+    (folder,) = (tmp_path / "lightning_logs").iterdir()
+    assert folder.name == "version_0"
+    images = Digits()
+    images.setup("test")
+    (tested,) = images.test_dataloader().dataset.labels.shape
+    assert tested % 2 == 1  # of which no process may count one twice
+    for name in ("best", "last"):
+        network = load_network(folder / "checkpoints" / f"{name}.ckpt").eval()
+        accuracy = json.loads((folder / "summary.json").read_text())["test_accuracy"][name]
+        assert accuracy == pytest.approx(known_accuracy(network, *read_test_images(Digits())), abs=1e-6)
 
 
 def test_masks_that_move_are_followed_on_two_ranks_as_on_one(tmp_path: Path) -> None:
