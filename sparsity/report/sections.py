@@ -8,13 +8,17 @@ from pathlib import Path
 from sparsity.analysis.comparison.measures import distance_measures
 from sparsity.analysis.comparison.results import Comparison
 from sparsity.errors import SparsityError
-from sparsity.formatting import percent
+from sparsity.formatting import listed, percent
+from sparsity.report.grouping import differing
 from sparsity.report.networks import MOST_COMPARED, Repeats, Setting, method_order, setting_labels
 from sparsity.report.page import Choices, at, code, details, items, paragraph, table
 from sparsity.report.sources import LeftOut
 from sparsity.report.tables import asked_and_reached, differences_table, real_size_table, results_table, runs_table
 from sparsity.runs.curves import read_curves
 from sparsity.runs.folder import RunFolder
+
+_BESIDE_THE_METHOD = ("trainer.max_", "data.", "model.")
+"""Settings that are no method's own, and change the accuracy of all of them."""
 
 
 def lead(settings: Mapping[Setting, Repeats]) -> str:
@@ -77,9 +81,14 @@ def differences(settings: Mapping[Setting, Repeats], comparisons: Mapping[Settin
 
 
 def notes(settings: Mapping[Setting, Repeats]) -> list[str]:
-    """What a reader has to know of single networks, a sentence each."""
+    """What a reader has to know of single networks, and of what is compared, a sentence each."""
     runs = [run for repeats in settings.values() for same in repeats.values() for run in same]
-    return [run.source.note for run in runs if run.source.note]
+    told = [run.source.note for run in runs if run.source.note]
+    for architecture in dict.fromkeys(setting.architecture for setting in settings):
+        configs = [run.source.config for run in runs if run.setting.architecture == architecture and run.source.config]
+        if keys := [key for key in differing(configs) if key.startswith(_BESIDE_THE_METHOD)]:
+            told.append(f"the runs of {architecture}, differ in {listed(keys)}, and are compared all the same")
+    return told
 
 
 def reasons(folders: Sequence[Path], left_out: Sequence[LeftOut]) -> list[str]:

@@ -179,8 +179,8 @@ MEASURES: dict[str, Measure] = {
             heading="correlation",
             label="mean correlation of matched units",
             title="Correlation, one to one",
-            caption="Correlation of the activations of matched units on the same test images, mean over all units. "
-            "Light is alike.",
+            caption="Correlation of the activations of matched units on the same test images, mean over all units; one "
+            "that never varies counts 0. Light is alike.",
             section="correlations",
             value_range=None,
             of_itself=float("nan"),
