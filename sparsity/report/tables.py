@@ -176,7 +176,8 @@ def asked_and_reached(settings: Mapping[Setting, Repeats]) -> str:
         listed = "; ".join(f"{run.name}: {percent(_reached(run))}, not {percent(run.source.asked)}" for run in off)
         return f"{len(off)} of {len(asked)} runs did not reach the density they were asked for: {listed}."
     if asked:
-        return f"All {len(asked)} runs reached the density they were asked for, to {percent(OFF)} of it."
+        who = "The run" if len(asked) == 1 else f"All {len(asked)} runs"
+        return f"{who} reached the density asked for, to {percent(OFF)} of it."
     return "Nobody says which densities were asked for; those of the networks are counted."
 
 
