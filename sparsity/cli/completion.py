@@ -11,7 +11,7 @@ from sparsity.trainer.internals import options_of
 
 Shell = Literal["bash", "zsh", "tcsh"]
 
-_OF_FIT = ("config", "seed_everything", "data", "model", "trainer", "pruner", "ablation", "test_after_fit", "ckpt_path")
+_OF_FIT = ("config", "seed_everything", "ablation", "test_after_fit", "ckpt_path")
 _FILES = ("config", "ckpt_path", "output", "model.weights", "pruner.mask_from", "weights")
 
 
@@ -39,7 +39,7 @@ def _plain_parser(file: object) -> argparse.ArgumentParser:
     """
     root = argparse.ArgumentParser(prog="sparsity")
     commands = root.add_subparsers()
-    choices, options = choices_of_fit(), (*_OF_FIT, *options_of_fit())
+    choices, options = choices_of_fit(), dict.fromkeys((*_OF_FIT, *options_of_fit()))
     for name, text in WITH_TRAINER.items():
         own = commands.add_parser(name, help=text)
         for option in options:
