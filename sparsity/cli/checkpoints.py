@@ -11,19 +11,18 @@ from sparsity.runs.folder import checkpoint_of
 LONGEST_NAME = 80
 
 
-def checkpoint_in(path: str, *choices: str) -> str:
-    """The checkpoint of a run whose folder is given, which is said; a file, or what `export` wrote, as it is.
+def checkpoint_in(path: str) -> str:
+    """The best checkpoint of a run whose folder is given, else its last, which is said; a file or an export as it is.
 
     Args:
         path: Of any of them.
-        choices: Of `best` and `last`, those that will do, in order. Default: the best, else the last.
 
     Raises:
-        SparsityError: If the folder has none of them.
+        SparsityError: If the folder has neither.
     """
     if not Path(path).is_dir() or is_exported(path):
         return path
-    found = checkpoint_of(Path(path), *choices)
+    found = checkpoint_of(Path(path))
     print(f"{path} is a folder; its network is {found}")
     return str(found)
 

@@ -312,3 +312,15 @@ def test_weights_that_were_trained_past_their_masks_are_not_cut_in_silence(tmp_p
     with pytest.warns(UserWarning, match=f"^{pruned} pruned weights in the file are not zero"):
         load_weights(network, tmp_path / "strayed.pt")
     assert nonzero_pruned(network) == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 16), (3, 16), (16,)])
+@pytest.mark.parametrize("given", [True, False], ids=["given", "inferred"])
+def test_a_mask_of_another_shape_than_its_weight_is_refused(
+    shape: tuple[int, ...], given: bool, tmp_path: Path
+) -> None:
+    network = FC((1, 4, 4), CLASSES, depth=2, width=5)
+    add_masks(network)
+    torch.save({**network.state_dict(), "fc1.weight_mask": torch.ones(shape, dtype=torch.bool)}, tmp_path / "a.pt")
+    with pytest.raises(SparsityError, match="mask"):
+        load_network(tmp_path / "a.pt", network=network if given else None)
